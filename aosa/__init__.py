@@ -1,0 +1,39 @@
+"""aosa: explain video recognition networks, and check the published comparisons.
+
+    import aosa
+    model = aosa.load_model("r3d50", checkpoint="save_200.pth", num_classes=101)
+    clip = aosa.load_clip("clip.avi", model.spec)
+    saliency = aosa.explainers.AOSA(stride=8, box=16, neighbours=3)(model, clip, target=15)
+    aosa.overlay(clip, saliency).save("overlay.mp4")
+    scores = aosa.metrics.DeletionInsertion()(model, clip, saliency, target=15)
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from aosa import explainers, metrics
+from aosa.clip import Clip, InputSpec
+from aosa.data import load_clip
+from aosa.models import load_model
+from aosa.models.base import VideoModel
+from aosa.pipeline.store import load_map, save_map
+from aosa.report.overlay import contact_sheet, overlay
+
+try:
+    __version__ = version("aosa")
+except PackageNotFoundError:
+    # Run from a checkout that is not installed.
+    __version__ = "0+checkout"
+
+__all__ = [
+    "Clip",
+    "InputSpec",
+    "VideoModel",
+    "contact_sheet",
+    "explainers",
+    "load_clip",
+    "load_map",
+    "load_model",
+    "metrics",
+    "overlay",
+    "save_map",
+]

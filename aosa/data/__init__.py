@@ -1,0 +1,30 @@
+"""Where clips come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aosa.clip import Clip, InputSpec
+from aosa.data.files import read_clip
+from aosa.data.window import Window
+
+
+def load_clip(
+    path: str | Path,
+    spec: InputSpec,
+    *,
+    window: str = "centre",
+    index: int | None = None,
+    interval: int | None = None,
+) -> Clip:
+    """One clip from a video file, or from a folder of numbered images, at a model's size.
+
+    Args:
+        spec: the model's (``model.spec``).
+        window: ``centre``, ``start``, or ``index`` (the `index`-th non-overlapping window).
+        interval: source frames between sampled frames; default the spec's.
+
+    Raises:
+        VideoError: it cannot be decoded or is too short; the message names the file and the reason.
+    """
+    return read_clip(path, spec, Window(window, index, interval))[0]

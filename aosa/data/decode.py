@@ -1,0 +1,209 @@
+"""Frames out of a video file, or out of a folder of numbered images."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from aosa.errors import VideoError
+
+# A broken file is reported by one VideoError, not by lines of OpenCV and FFmpeg on stderr as well.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+Frame = Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What decoding a whole video showed: decoded frames, upright width and height in pixels, and
+    the number of frames that the container claims (None when it says nothing)."""
+
+    frames: int
+    width: int
+    height: int
+    listed: int | None
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Decode a whole video, keeping nothing. The answer is cached until the file changes.
+
+    Raises:
+        VideoError: not found, zero bytes, no video stream, or not one frame decodes.
+    """
+    path = Path(path)
+    return _probe(path, _state(path))
+
+
+def count_frames(path: str | Path) -> int:
+    """The number of frames that really decode; what a container claims is not trusted.
+
+    Raises:
+        VideoError: as `probe`.
+    """
+    path = Path(path)
+    return len(_images(path)) if path.is_dir() else probe(path).frames
+
+
+def read_frames(path: str | Path, indices: Sequence[int]) -> np.ndarray:
+    """The frames at `indices` (0 = first), upright.
+
+    Reads forward and never seeks: seeking lands on wrong frames in many real files.
+
+    Returns:
+        uint8 N×H×W×3, RGB.
+
+    Raises:
+        VideoError: as `probe`; or the video ends before the last index, or changes its size.
+    """
+    path, places = Path(path), defaultdict(list)
+    for place, i in enumerate(indices):
+        places[i].append(place)
+    out = np.empty(0, np.uint8)
+    for i, frame in enumerate(_frames(path)):
+        if i not in places:
+            continue
+        pixels = frame()
+        if not out.size:
+            out = np.empty((len(indices), *pixels.shape), np.uint8)
+        if pixels.shape != out.shape[1:]:
+            raise VideoError(f"{path}: the size of its frames changes within the window")
+        out[places.pop(i)] = pixels
+        if not places:
+            return out
+    raise VideoError(f"{path}: frame {max(indices)} was asked for, and only {count_frames(path)} frames decode")
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change: the key under which a probe stays valid."""
+    try:
+        stat = path.stat()
+    except OSError:
+        raise VideoError(f"{path}: no such video") from None
+    return stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=100_000)
+def _probe(path: Path, state: tuple[int, int]) -> VideoInfo:
+    frames, size = 0, (0, 0)
+    for frame in _frames(path):
+        # Images are files of their own, so each is opened; in a video, going on is decoding.
+        if frames == 0 or path.is_dir():
+            height, width = frame().shape[:2]
+            size = size if frames else (width, height)
+        frames += 1
+    return VideoInfo(frames, *size, None if path.is_dir() else _listed(path))
+
+
+def _listed(path: Path) -> int | None:
+    with suppress(av.FFmpegError, IndexError), av.open(os.path.abspath(path)) as container:
+        return container.streams.video[0].frames or None
+    return None
+
+
+def _frames(path: Path) -> Iterator[Frame]:
+    """Each frame in order, converted to RGB only when it is called (before the next is asked for)."""
+    if path.is_dir():
+        for image in _images(path):
+            yield partial(_read_image, image)
+        return
+    size, _ = _state(path)
+    if size == 0:
+        raise VideoError(f"{path}: the file is empty (zero bytes)")
+    for backend in (_opencv, _pyav):
+        frames = backend(path)
+        first = next(frames, None)
+        if first is not None:
+            yield first
+            yield from frames
+            return
+    raise VideoError(f"{path}: {_why_unreadable(path)}")
+
+
+def _opencv(path: Path) -> Iterator[Frame]:
+    # An absolute path cannot be taken for a URL or a protocol ("12:30.mp4").
+    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+
+    def retrieve() -> np.ndarray:
+        ok, frame = capture.retrieve()
+        if not ok:
+            raise VideoError(f"{path}: a frame could not be converted to RGB")
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+    try:
+        while capture.grab():
+            yield retrieve
+    finally:
+        capture.release()
+
+
+def _pyav(path: Path) -> Iterator[Frame]:
+    # What was decoded before the error is used, as OpenCV does.
+    with suppress(av.FFmpegError, IndexError), av.open(os.path.abspath(path)) as container:
+        for frame in container.decode(container.streams.video[0]):
+            yield partial(_upright, frame)
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    # The display matrix turns counter-clockwise, as rot90 does.
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+
+
+def _why_unreadable(path: Path) -> str:
+    try:
+        with av.open(os.path.abspath(path)) as container:
+            if not container.streams.video:
+                return "there is no video stream in it (audio only?)"
+            codec = container.streams.video[0].codec_context
+            if codec is None:
+                return "there is no decoder for its video stream"
+            return f"not one frame decodes ({codec.name}); the file is truncated or corrupt"
+    except av.FFmpegError as error:
+        return f"cannot be opened as a video; it is truncated, corrupt or no video ({error.strerror})"
+
+
+def _images(folder: Path) -> list[Path]:
+    """The images of a folder in the order of their numbers.
+
+    Raises:
+        VideoError: no images, or a number that is missing or there twice.
+    """
+    numbered: dict[int, Path] = {}
+    for path in folder.iterdir():
+        digits = re.findall(r"\d+", path.stem)
+        if path.suffix.lower() in IMAGE_EXTENSIONS and digits and not path.name.startswith("."):
+            number = int(digits[-1])
+            if number in numbered:
+                raise VideoError(f"{folder}: {numbered[number].name} and {path.name} have one number")
+            numbered[number] = path
+    if not numbered:
+        raise VideoError(f"{folder}: no numbered images (such as image_00001.jpg) in this folder")
+    numbers = sorted(numbered)
+    steps = np.diff(numbers)
+    if len(steps) and steps.max() > steps.min():
+        gap = int(steps.argmax())
+        raise VideoError(
+            f"{folder}: images are missing between {numbered[numbers[gap]].name} and {numbered[numbers[gap + 1]].name}"
+        )
+    return [numbered[n] for n in numbers]
+
+
+def _read_image(path: Path) -> np.ndarray:
+    # imdecode of bytes, since imread cannot open every file name on every platform.
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise VideoError(f"{path}: not a readable image (truncated, corrupt or empty)")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,0 +1,78 @@
+"""Any folder of ``<class>/<video>``, or of videos."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from aosa.data.base import Entry, Problem
+from aosa.data.class_map import check_classes
+from aosa.data.files import FileDataset
+from aosa.errors import ConfigError
+
+EXTENSIONS = (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+
+
+class VideoFolder(FileDataset):
+    """The videos of a folder: those in its sub-folders have the sub-folder's name as their class, those
+    at its top have none. An id is ``<class>/<name without extension>``; where that would name two
+    videos, both keep their extension.
+
+    Args:
+        root, name, window, index, interval, class_map: see `aosa.data.files.FileDataset`.
+        classes: read only these sub-folders, in this order; None = all, sorted.
+        extensions: which files are videos (any case); others are counted in ``ignored``.
+
+    Hidden files are skipped. A folder inside a class is not read, and is listed in ``problems``.
+
+    Raises:
+        ConfigError: no such folder, no video in it, or a class that is none of its sub-folders.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        name: str = "video_folder",
+        window: str = "centre",
+        index: int | None = None,
+        interval: int | None = None,
+        class_map: str | Path | Mapping[str, str] | None = None,
+        classes: Sequence[str] | None = None,
+        extensions: Sequence[str] = EXTENSIONS,
+    ) -> None:
+        super().__init__(root, name, window, index, interval, class_map)
+        self.extensions = tuple("." + e.lower().lstrip(".") for e in extensions)
+        self.ignored = 0
+        folders = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
+        self.class_names = folders if classes is None else check_classes(classes, folders, f"dataset.root={root}")
+        if classes is None:
+            self._scan(self.root, None)
+        for class_name in self.class_names:
+            self._scan(self.root / class_name, class_name)
+        if not self.entries:
+            raise ConfigError(
+                f"dataset.root={root}: no video in it or in its sub-folders "
+                f"({self.ignored} files with extensions other than {' '.join(self.extensions)})"
+            )
+
+    def _scan(self, folder: Path, class_name: str | None) -> None:
+        prefix = "" if class_name is None else f"{class_name}/"
+        videos: list[Path] = []
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith("."):
+                continue
+            if path.is_dir():
+                if class_name is not None:
+                    reason = "a folder inside a class is not read; videos must lie at <class>/<video>"
+                    self.problems.append(Problem(prefix + path.name, "rejected", reason))
+            elif path.suffix.lower() not in self.extensions:
+                self.ignored += 1
+            elif "\ufffd" in (name := path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")):
+                self.problems.append(Problem(prefix + name, "rejected", "its name is not UTF-8; rename it"))
+            else:
+                videos.append(path)
+        stems, names = Counter(p.stem for p in videos), {p.name for p in videos}
+        for path in videos:
+            ambiguous = stems[path.stem] > 1 or path.stem in names
+            self.entries.append(Entry(prefix + (path.name if ambiguous else path.stem), class_name, path))

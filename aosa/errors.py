@@ -1,0 +1,17 @@
+"""The errors that users are meant to read: one clear message, no traceback."""
+
+
+class AosaError(Exception):
+    """Something the user can put right; the message names the file or key and what would be right."""
+
+
+class ConfigError(AosaError):
+    """A config key that is misspelt, missing, or out of range."""
+
+
+class CheckpointError(AosaError):
+    """A checkpoint that cannot be read safely or does not fit the network."""
+
+
+class VideoError(AosaError):
+    """One video that cannot be used. A batch reports it and goes on."""

@@ -1,0 +1,8 @@
+"""The metrics: one metric, one file."""
+
+from aosa.metrics.base import Metric
+from aosa.metrics.deletion_insertion import DeletionInsertion
+from aosa.metrics.spatial_pointing import SpatialPointing
+from aosa.metrics.truth_score import TruthScore
+
+__all__ = ["DeletionInsertion", "Metric", "SpatialPointing", "TruthScore"]

@@ -1,0 +1,60 @@
+"""What every metric is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from aosa.clip import Clip
+from aosa.errors import AosaError, ConfigError
+from aosa.models.base import VideoModel
+from aosa.options import options_of
+
+
+class Metric(ABC):
+    """``metric(model, clip, saliency, target=None)`` gives a record: a dict of plain numbers and lists.
+
+    Subclasses keep each ``__init__`` argument as an attribute of the same name. `columns` names the
+    record's numbers that a table can show, each with the direction that is better; `weights` names, for a
+    column whose table value is a ratio of sums, the record's denominator.
+    """
+
+    version = 1
+    columns: dict[str, str] = {}
+    weights: dict[str, str] = {}
+
+    def __call__(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int | None = None) -> dict[str, object]:
+        """Score one map.
+
+        Args:
+            saliency: T×H×W, as an explainer gives it.
+            target: the class explained; default the one kept with the map.
+
+        Raises:
+            ConfigError: `target` is not the class that the map explains.
+            AosaError: the map is not finite, constant, or not of the clip's size.
+        """
+        explained = getattr(saliency, "target", None)
+        if explained is not None and target is not None and explained != target:
+            raise ConfigError(f"clip {clip.id!r}: target={target}, but the map explains class {explained}")
+        if tuple(saliency.shape) != clip.size:
+            raise AosaError(
+                f"clip {clip.id!r}: the map is {tuple(saliency.shape)}, the clip {clip.size} (T, H, W)"
+            )
+        if not torch.isfinite(saliency).all():
+            raise AosaError(f"clip {clip.id!r}: the map holds NaN or infinity, so its voxels have no order")
+        if saliency.max() == saliency.min():
+            raise AosaError(f"clip {clip.id!r}: the map is constant ({saliency.min():g}), so its voxels have no order")
+        target = model.resolve_target(clip, explained if target is None else target)
+        with torch.no_grad(), model.frozen():
+            return {"target": target, **self.score(model, clip, saliency.to(torch.float32).cpu(), target)}
+
+    @abstractmethod
+    def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
+        """The metric itself."""
+
+    def identity(self) -> dict[str, object]:
+        """Class, version and options: all that changes a record."""
+        return options_of(self)

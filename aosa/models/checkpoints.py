@@ -1,0 +1,131 @@
+"""The one safe way from a checkpoint file to a network."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from aosa.errors import CheckpointError
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint without running anything it may hold.
+
+    Formats: safetensors; what `torch.load` reads with ``weights_only=True``, be it a state dict or one wrapped as
+    in 3D-ResNets (``arch``, ``state_dict``, ``optimizer``) or mmaction2 (``state_dict``, ``meta``). A ``module.``
+    prefix, as data-parallel training leaves it, is taken off.
+
+    Returns:
+        the tensors by name, and the file's other plain entries (``arch``, ``epoch``).
+
+    Raises:
+        CheckpointError: missing, damaged, not a checkpoint, or a pickle that asks for more than tensors.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path}: no such file")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"checkpoint {path}: the file is empty; download it again")
+    extra: dict[str, Any] = {}
+    if path.suffix == ".safetensors":
+        try:
+            content: Any = safetensors.torch.load_file(path)
+        except SafetensorError as error:
+            raise CheckpointError(f"checkpoint {path}: damaged or not safetensors ({error})") from None
+    else:
+        content = _torch_load(path)
+        if isinstance(content, Mapping):
+            extra = {k: v for k, v in content.items() if isinstance(v, (str, int, float))}
+            wrapper = next((w for w in _WRAPPERS if isinstance(content.get(w), Mapping)), None)
+            content = content if wrapper is None else content[wrapper]
+    if not isinstance(content, Mapping) or not any(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(f"checkpoint {path}: holds no tensors by name, so it is not a state dict")
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    if all(k.startswith("module.") for k in tensors):
+        tensors = {k.removeprefix("module."): v for k, v in tensors.items()}
+    return tensors, extra
+
+
+def _torch_load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = str(error)
+        if "Unsupported" in text or "weights_only" in text or "GLOBAL" in text.upper():
+            asked = text.split("GLOBAL ", 1)[-1].split(" ", 1)[0] if "GLOBAL " in text else "code"
+            raise CheckpointError(
+                f"checkpoint {path}: refused: the file asks to run {asked}, which tensors do not need. "
+                f"If you trust where it comes from, convert it to safetensors in an environment of its own"
+            ) from None
+        raise CheckpointError(f"checkpoint {path}: damaged or not a PyTorch checkpoint") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"checkpoint {path}: damaged or not a PyTorch checkpoint ({reason})") from None
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Put a checkpoint's weights into a network; every tensor must have its place.
+
+    Absent ``num_batches_tracked`` counters, which old files lack and inference does not use, are forgiven.
+
+    Raises:
+        CheckpointError: a missing, extra or mis-shaped key, all of them listed; a head of another size, named as
+            such; a tensor with NaN or infinity.
+    """
+    tensors, extra = read_checkpoint(path)
+    own = network.state_dict()
+    missing = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in tensors if k not in own]
+    shapes = {k: (tuple(tensors[k].shape), tuple(v.shape)) for k, v in own.items() if k in tensors}
+    wrong = {k: pair for k, pair in shapes.items() if pair[0] != pair[1]}
+    if missing or unknown or wrong:
+        raise CheckpointError(_mismatch(network, Path(path), extra, missing, unknown, wrong))
+    for key, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise CheckpointError(f"checkpoint {path}: {key} holds NaN or infinity; the training that made it diverged")
+    network.load_state_dict(tensors, strict=False)
+
+
+def _mismatch(
+    network: nn.Module,
+    path: Path,
+    extra: Mapping[str, Any],
+    missing: Sequence[str],
+    unknown: Sequence[str],
+    wrong: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
+) -> str:
+    heads = {theirs[0] for theirs, ours in wrong.values() if theirs and ours and theirs[1:] == ours[1:]}
+    built = getattr(network, "num_classes", None)
+    only_head = not missing and not unknown and len(heads) == 1 and len(wrong) <= 2
+    if only_head and built is not None and all(ours[0] == built for _, ours in wrong.values()):
+        theirs = heads.pop()
+        return (
+            f"checkpoint {path}: its head has {theirs} classes ({', '.join(wrong)}), the model is built for {built}; "
+            f"set model.network.num_classes={theirs} and matching model.class_names, or take another checkpoint"
+        )
+    arch = f" (its arch is {extra['arch']!r})" if "arch" in extra else ""
+    lines = [f"checkpoint {path}{arch} does not fit {type(network).__name__}:"]
+    for what, keys in (("missing", missing), ("extra", unknown)):
+        if keys:
+            lines.append(f"  {what} ({len(keys)}): {_listed(keys)}")
+    if wrong:
+        pairs = [f"{k} is {_size(t)}, should be {_size(o)}" for k, (t, o) in wrong.items()]
+        lines.append(f"  other shape ({len(wrong)}): {_listed(pairs)}")
+    return "\n".join(lines)
+
+
+def _listed(items: Sequence[str], most: int = 10) -> str:
+    return ", ".join(items[:most]) + (f", … and {len(items) - most} more" if len(items) > most else "")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "a number"

@@ -1,0 +1,46 @@
+"""Options of explainers and metrics: refused when out of range, and listed for the run's identity."""
+
+from __future__ import annotations
+
+import inspect
+
+from aosa.errors import ConfigError
+
+
+def check_range(owner: str, **limits: tuple[float | None, float, float]) -> None:
+    """Refuse options outside their range: ``check_range("explainer", stride=(stride, 1, inf))``; None passes.
+
+    Raises:
+        ConfigError: naming the key, the value and the range.
+    """
+    for key, (value, low, high) in limits.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            limit = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+            raise ConfigError(f"{owner}.{key}={value}: give a number {limit}")
+
+
+def check_choice(owner: str, **choices: tuple[object, tuple[object, ...]]) -> None:
+    """Refuse options that are not among their choices.
+
+    Raises:
+        ConfigError: naming the key, the value and the choices.
+    """
+    for key, (value, allowed) in choices.items():
+        if value not in allowed:
+            names = ", ".join("null" if a is None else str(a).lower() if isinstance(a, bool) else str(a) for a in allowed)
+            raise ConfigError(f"{owner}.{key}={value}: choose one of {names}")
+
+
+def options_of(thing: object) -> dict[str, object]:
+    """Class, version and `__init__` options of an explainer or metric: all that changes its result.
+
+    Each argument of ``__init__`` is kept as an attribute of the same name.
+    """
+    names = [p for p in inspect.signature(type(thing).__init__).parameters if p != "self"]
+    return {
+        "class": f"{type(thing).__module__}.{type(thing).__qualname__}",
+        "version": getattr(thing, "version", 1),
+        **{name: getattr(thing, name) for name in names},
+    }

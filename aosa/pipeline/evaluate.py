@@ -1,0 +1,59 @@
+"""Stage evaluate: metric records of maps on disk."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+from aosa.config import build
+from aosa.data.base import Entry
+from aosa.errors import AosaError
+from aosa.metrics.base import Metric
+from aosa.pipeline.common import Job, check_common, choice, walk
+
+
+def run(config: DictConfig) -> int:
+    """Score the maps that explain wrote for the same ``dataset``, ``model``, ``explainer`` by ``metric``.
+
+    Records lie under ``<output_root>/records/<dataset>/<model>/<explainer>-<digest>/<metric>-<digest>/``, one JSON
+    per clip, without times, so that they are the same bytes whenever they are made. One that is there for the
+    present map is kept. Returns the exit status.
+
+    Raises:
+        AosaError: there are no maps yet.
+    """
+    check_common(config)
+    job = Job(config)
+    metric: Metric = build(config.metric)
+    name = choice(config, "metric")
+    entries = job.entries()
+    maps, folder = job.maps, job.records(metric, name)
+    if not any(maps.clips()):
+        raise AosaError(f"{maps.path}: there are no maps; run scripts/explain.py with the same options first")
+    folder.describe(config_yaml=OmegaConf.to_yaml(config, resolve=True))
+
+    def done(entry: Entry) -> bool:
+        record = folder.load(entry.id)
+        return record is not None and record.get("map") == maps.load(entry.id)[1]["sha256"]
+
+    def evaluate(entry: Entry) -> None:
+        saliency, meta = maps.load(entry.id)
+        if meta["fingerprint"] != job.dataset.fingerprint(entry):
+            raise AosaError(f"the video of {entry.id!r} has changed since its map was made; run explain again")
+        clip = job.load(entry)
+        record = metric(job.model, clip, saliency)
+        folder.save(
+            entry.id,
+            {
+                "clip": entry.id,
+                "group": clip.group,
+                "class_name": clip.class_name,
+                "label": clip.label,
+                "map": meta["sha256"],
+                **record,
+            },
+        )
+
+    title = f"evaluate {name} of {job.explainer_name} / {job.model.name} / {job.dataset.name}"
+    status = walk(entries, folder, "evaluate", title, done, evaluate)
+    print(f"records: {folder.path}")
+    return status

@@ -1,0 +1,194 @@
+"""An experiment: a grid of data sets × models × explainers × metrics, and the table it fills."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from aosa.config import build, compose
+from aosa.data.base import Entry
+from aosa.errors import ConfigError
+from aosa.metrics.base import Metric
+from aosa.pipeline.common import Job
+from aosa.report.tables import Table, TableSpec, make_table, paper_values
+
+_COMMON = (
+    "data_root",
+    "output_root",
+    "checkpoint",
+    "device",
+    "precision",
+    "batch_size",
+    "seed",
+    "threads",
+    "limit",
+)
+
+
+@dataclass
+class Unit:
+    """One data set × model × explainer of an experiment: its jobs, and what a user would type for them."""
+
+    dataset: str
+    model: str
+    explainer: str
+    overrides: list[str]
+    common: dict[str, Any]
+    metrics: list[str]
+
+    def config(self, stage: str, *more: str) -> DictConfig:
+        """The config of a stage for this unit."""
+        config = compose(stage, [*self._choices, *more, *self.overrides])
+        for key, value in self.common.items():
+            config[key] = value
+        with open_dict(config):
+            config.choices = dict(c.split("=", 1) for c in (*self._choices, *more))
+        return config
+
+    def command(self, stage: str, *more: str) -> str:
+        """The command line that does the same."""
+        changed = [f"{k}={v}" for k, v in self.common.items() if v != compose(stage)[k]]
+        return " ".join([f"python scripts/{stage}.py", *self._choices, *more, *self.overrides, *changed])
+
+    @cached_property
+    def job(self) -> Job:
+        return Job(self.config("explain"))
+
+    def metric(self, name: str) -> Metric:
+        return build(self.config("evaluate", f"metric={name}").metric)
+
+    @property
+    def _choices(self) -> list[str]:
+        return [f"dataset={self.dataset}", f"model={self.model}", f"explainer={self.explainer}"]
+
+
+@dataclass
+class Results:
+    """Records of an experiment.
+
+    Attributes:
+        scores: long format, as `make_table` wants them.
+        curves: per clip and explainer the deletion and insertion curves.
+        columns: score → which direction is better.
+    """
+
+    scores: pd.DataFrame
+    curves: list[dict[str, Any]]
+    columns: dict[str, str]
+
+
+def units(config: DictConfig) -> Iterator[Unit]:
+    """The units of ``config.experiment``, cut down by ``models`` and ``explainers``.
+
+    Raises:
+        ConfigError: no experiment, or a model or explainer that is not part of it.
+    """
+    experiment = config.experiment
+    grids = OmegaConf.to_container(experiment.grids, resolve=True)
+    assert isinstance(grids, list)
+    for key in ("models", "explainers"):
+        known = list(dict.fromkeys(name for grid in grids for name in grid[key]))
+        for name in config.get(key) or []:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise ConfigError(f"{key}: {name} is not part of {experiment.name}{hint} (it has {', '.join(known)})")
+    common = {key: config[key] for key in _COMMON}
+    for grid in grids:
+        for model in grid["models"]:
+            for explainer in grid["explainers"]:
+                if model in (config.get("models") or [model]) and explainer in (config.get("explainers") or [explainer]):
+                    options = (grid.get("explainer_options") or {}).get(explainer, [])
+                    yield Unit(
+                        grid["dataset"],
+                        model,
+                        explainer,
+                        [*(grid.get("overrides") or []), *options],
+                        common,
+                        grid["metrics"],
+                    )
+
+
+def folder(config: DictConfig) -> Path:
+    """Where an experiment's tables and report lie."""
+    return Path(config.output_root) / config.experiment.name
+
+
+def collect(all_units: list[Unit]) -> Results:
+    """Read the records of all units. Clips without a record are left out: the table's n tells."""
+    rows: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    columns: dict[str, str] = {}
+    for unit in all_units:
+        correct: dict[str, bool] = {}
+        mine: list[dict[str, Any]] = []
+        for name in unit.metrics:
+            metric = unit.metric(name)
+            columns.update(metric.columns)
+            records = unit.job.records(metric, name)
+            for entry in unit.job.entries():
+                record = records.load(entry.id)
+                if record is None:
+                    continue
+                if "predicted" in record and record["label"] is not None:
+                    correct[entry.id] = record["predicted"] == record["label"]
+                mine += [_row(unit, entry, record, column, metric) for column in metric.columns]
+                if "deletion_curve" in record:
+                    curves.append(
+                        {
+                            "explainer": unit.explainer,
+                            "dataset": unit.job.dataset.name,
+                            "model": unit.job.model.name,
+                            "clip": entry.id,
+                            "group": record["group"],
+                            "deletion": record["deletion_curve"],
+                            "insertion": record["insertion_curve"],
+                            "probability": record["probability"],
+                        }
+                    )
+        for row in mine:
+            row["correct"] = correct.get(row["clip"])
+        rows += mine
+    frame = pd.DataFrame(
+        rows,
+        columns=["dataset", "model", "explainer", "column", "clip", "group", "class_name", "value", "weight", "correct"],
+    )
+    return Results(frame, curves, columns)
+
+
+def _row(unit: Unit, entry: Entry, record: dict[str, Any], column: str, metric: Metric) -> dict[str, Any]:
+    value = record[column]
+    return {
+        "dataset": unit.job.dataset.name,
+        "model": unit.job.model.name,
+        "explainer": unit.explainer,
+        "column": column,
+        "clip": entry.id,
+        "group": record["group"],
+        "class_name": record["class_name"],
+        "value": np.nan if value is None else float(value),
+        "weight": float(record[metric.weights[column]]) if column in metric.weights else 1.0,
+    }
+
+
+def table_of(config: DictConfig, results: Results, explainers: list[str]) -> Table:
+    """The experiment's table: paper | ours ± interval | n."""
+    experiment = config.experiment
+    wanted = experiment.get("columns") or list(results.columns)
+    printed = paper_values(experiment.paper, experiment.table) if experiment.get("paper") else None
+    spec = TableSpec(
+        name=experiment.name,
+        title=experiment.title,
+        columns={c: results.columns[c] for c in wanted},
+        explainers=explainers,
+        settings=experiment.get("settings") or "",
+    )
+    return make_table(results.scores, spec, printed)

@@ -1,0 +1,53 @@
+"""Stage explain: saliency maps to disk."""
+
+from __future__ import annotations
+
+import json
+
+from omegaconf import DictConfig, OmegaConf
+
+from aosa.data.base import Entry
+from aosa.pipeline.common import Job, check_common, environment, walk
+
+
+def run(config: DictConfig) -> int:
+    """Make the map of every video of ``dataset`` for ``model`` by ``explainer``.
+
+    Maps lie under ``<output_root>/maps/<dataset>/<model>/<explainer>-<digest>/``, the digest naming all that
+    changes a map; one that is there and valid is kept. Returns the exit status.
+    """
+    check_common(config)
+    job = Job(config)
+    job.explainer  # noqa: B018  options out of range fail before any work
+    entries = job.entries()
+    folder = job.maps
+    folder.describe(
+        config_yaml=OmegaConf.to_yaml(config, resolve=True),
+        environment_json=json.dumps(environment(job.model), indent=1) + "\n",
+    )
+
+    def done(entry: Entry) -> bool:
+        return folder.file(entry.id).exists() and folder.valid(entry.id, job.dataset.fingerprint(entry))
+
+    def explain(entry: Entry) -> None:
+        fingerprint = job.dataset.fingerprint(entry)
+        clip = job.load(entry)
+        target = job.target(clip)
+        saliency = job.explainer(job.model, clip, target)
+        names = job.model.class_names
+        meta = {
+            "clip": entry.id,
+            "fingerprint": fingerprint,
+            "target": target,
+            "target_name": names[target] if names else None,
+            "label": clip.label,
+            "class_name": clip.class_name,
+            "group": clip.group,
+            "source": clip.source,
+        }
+        folder.save(entry.id, saliency, meta)
+
+    title = f"explain {job.explainer_name} / {job.model.name} / {job.dataset.name}"
+    status = walk(entries, folder, "explain", title, done, explain)
+    print(f"maps: {folder.path}")
+    return status

@@ -1,0 +1,69 @@
+"""Stage explain_video: one file in, overlay, contact sheet and map out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from aosa.data.files import read_clip
+from aosa.data.window import Window
+from aosa.errors import ConfigError
+from aosa.files import write_atomic
+from aosa.pipeline.common import Job, check_common
+from aosa.pipeline.store import digest, save_map
+from aosa.report.overlay import contact_sheet, overlay, save_png
+from aosa.report.tables import display_name
+
+
+def run(config: DictConfig) -> int:
+    """Explain one window of one video file (or folder of images).
+
+    Writes ``overlay.mp4``, ``contact_sheet.png``, ``map.b2nd`` and ``info.json`` to
+    ``<output_root>/videos/<name>/<model>-<explainer>-<digest>/``.
+
+    Raises:
+        ConfigError: no video given.
+        VideoError: it cannot be used.
+    """
+    check_common(config)
+    if config.video is None:
+        raise ConfigError("video=<file> is missing: python scripts/explain_video.py video=clip.mp4 model=i3d explainer=aosa")
+    job = Job(config)
+    explainer, model = job.explainer, job.model
+    window = Window(config.window, config.index, config.interval)
+    clip, _, _ = read_clip(Path(str(config.video)).expanduser(), model.spec, window)
+    target = job.target(clip)
+    with torch.no_grad():
+        probabilities = model.probabilities(clip.tensor(model.spec)[None])[0].cpu()
+    names = model.class_names or [f"class {i}" for i in range(len(probabilities))]
+    top = probabilities.topk(min(5, len(names)))
+    for p, i in zip(top.values.tolist(), top.indices.tolist(), strict=True):
+        print(f"{p:7.3f}  {names[i]}{'   <- explained' if i == target else ''}")
+
+    saliency = explainer(model, clip, target)
+    identity = {
+        "model": model.identity(),
+        "explainer": explainer.identity(),
+        "clip": clip.digest(),
+        "source": clip.source,
+        "target": target,
+    }
+    out = Path(config.output_root) / "videos" / clip.id / f"{model.name}-{job.explainer_name}-{digest(identity)}"
+    title = f"{names[target]} ({float(probabilities[target]):.2f}) · {display_name(job.explainer_name)} · {display_name(model.name)}"
+    fps = config.fps
+    overlay(clip, saliency).save(out / "overlay.mp4", fps=fps)
+    save_png(contact_sheet(clip, saliency, title=title), out / "contact_sheet.png")
+    save_map(out / "map.b2nd", saliency, {"clip": clip.id, "target": target, "target_name": names[target]})
+    info = {
+        **identity,
+        "target_name": names[target],
+        "probability": float(probabilities[target]),
+        "top": {names[i]: float(probabilities[i]) for i in top.indices.tolist()},
+    }
+    write_atomic(out / "info.json", json.dumps(info, indent=1, default=str) + "\n")
+    write_atomic(out / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    print(f"written: {out}/ overlay.mp4, contact_sheet.png, map.b2nd, info.json")
+    return 0

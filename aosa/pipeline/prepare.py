@@ -1,0 +1,165 @@
+"""Check a data set: decode every video once and write down what was found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from aosa.config import build
+from aosa.data.base import Entry, VideoDataset
+from aosa.data.decode import probe
+from aosa.errors import VideoError
+from aosa.options import check_range
+from aosa.pipeline.store import write_atomic
+
+COLUMNS = (
+    "id", "class", "group", "path", "frames", "width", "height", "status", "reason", "bytes", "mtime_ns",
+)  # fmt: skip
+_SAVE_EVERY = 5.0
+_NAMED = 5
+Row = dict[str, str]
+
+
+def run(cfg: DictConfig) -> int:
+    """Write ``<output_root>/prepare/<dataset>/manifest.csv`` and print a summary.
+
+    A row per listed video, in the data set's order, then the problems. ``status`` is found, missing,
+    unreadable, or rejected; ``frames`` is what really decodes; a found video of which less decodes than its
+    container lists says so in ``reason``. A video whose size and time of change are those of the manifest
+    already there is not decoded again. Paths are relative to the data set's root.
+
+    Returns:
+        3 when a video is unreadable, else 0.
+
+    Raises:
+        ConfigError: no such folder, or none of the data set's videos is there.
+    """
+    for key in ("workers", "limit"):
+        check_range("prepare", **{key: (cfg[key], 1, float("inf"))})
+    dataset: VideoDataset = build(cfg.dataset)
+    root = getattr(dataset, "root", None)
+    manifest = Path(cfg.output_root) / "prepare" / dataset.name / "manifest.csv"
+    old = _read(manifest)
+    rows: dict[str, Row] = {}
+    todo = []
+    for entry in dataset.entries[: cfg.limit]:
+        row = _listed(entry, root)
+        known = old.get(entry.id, {})
+        if known and all(known[k] == row[k] for k in ("path", "bytes", "mtime_ns")):
+            row = {**known, "class": row["class"], "group": row["group"]}
+        elif row["path"]:
+            todo.append(entry)
+        rows[entry.id] = row
+    problems: list[Row] = [
+        {**dict.fromkeys(COLUMNS, ""), "id": p.id, "status": p.kind, "reason": p.reason} for p in dataset.problems
+    ]
+    done = len(rows) - len(todo)
+    try:
+        last = time.monotonic()
+        for entry, result in _probed(todo, cfg.workers or os.cpu_count() or 1, done):
+            rows[entry.id].update(result)
+            if time.monotonic() - last > _SAVE_EVERY:
+                _write(manifest, [*_decoded(rows), *problems])
+                last = time.monotonic()
+    finally:
+        # Interrupted or not: what was decoded is not decoded again.
+        _write(manifest, [*_decoded(rows), *problems])
+    everything = [*rows.values(), *problems]
+    print(summary(dataset.name, everything, getattr(dataset, "ignored", 0)))
+    print(f"manifest: {manifest}")
+    return 3 if any(row["status"] == "unreadable" for row in everything) else 0
+
+
+def summary(name: str, rows: list[Row], ignored: int = 0) -> str:
+    """What the manifest says, in a few lines; of each kind of trouble the first few by name."""
+    count = Counter(row["status"] for row in rows)
+    found = [row for row in rows if row["status"] == "found"]
+    frames = [int(row["frames"]) for row in found if row["frames"]]
+    lines = [f"{name}: {len(rows)} videos listed, " + ", ".join(f"{n} {kind}" for kind, n in count.items())]
+    if frames:
+        lines.append(f"  frames decoded: {sum(frames)} (fewest {min(frames)}, most {max(frames)})")
+    if ignored:
+        lines.append(f"  {ignored} other files ignored: their extension is not a video's")
+    for kind in ("missing", "unreadable", "rejected"):
+        lines += _named(kind, [row for row in rows if row["status"] == kind])
+    return "\n".join(lines + _named("found, but shorter than listed", [row for row in found if row["reason"]]))
+
+
+def _named(title: str, rows: list[Row]) -> list[str]:
+    lines = [f"  {title} ({len(rows)}):"] if rows else []
+    lines += [f"    {row['id']}: {row['reason']}" for row in rows[:_NAMED]]
+    return lines + ([f"    … and {len(rows) - _NAMED} more, in the manifest"] if len(rows) > _NAMED else [])
+
+
+def _listed(entry: Entry, root: Path | None) -> Row:
+    """The row of an entry before its video is decoded."""
+    row = dict.fromkeys(COLUMNS, "") | {"id": entry.id, "class": entry.class_name or "", "group": entry.group or ""}
+    if entry.path is None or root is None:  # made on the fly: nothing to decode
+        return row | {"status": "found"}
+    files = [p for p in entry.path.iterdir() if p.is_file()] if entry.path.is_dir() else [entry.path]
+    stats = [p.stat() for p in files]
+    return row | {
+        "path": entry.path.relative_to(root).as_posix(),
+        "bytes": str(sum(s.st_size for s in stats)),
+        "mtime_ns": str(max((s.st_mtime_ns for s in stats), default=0)),
+    }
+
+
+def _probed(entries: list[Entry], workers: int, done: int) -> Iterator[tuple[Entry, Row]]:
+    # Threads: decoding releases the interpreter's lock.
+    bar = tqdm(total=done + len(entries), initial=done, desc="decode", unit="video")
+    with bar, ThreadPoolExecutor(workers) as pool:
+        futures = {pool.submit(_probe, entry): entry for entry in entries}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+                bar.update()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _probe(entry: Entry) -> Row:
+    assert entry.path is not None
+    try:
+        info = probe(entry.path)
+    except (VideoError, OSError) as error:
+        # The message begins with the path, which the row has already, and relative.
+        return {"status": "unreadable", "reason": str(error).replace(str(entry.path), entry.path.name)}
+    short = info.listed is not None and info.frames < info.listed
+    return {
+        "frames": str(info.frames),
+        "width": str(info.width),
+        "height": str(info.height),
+        "status": "found",
+        "reason": f"only {info.frames} of the {info.listed} frames that its container lists decode" if short else "",
+    }
+
+
+def _decoded(rows: dict[str, Row]) -> list[Row]:
+    return [row for row in rows.values() if row["status"]]
+
+
+def _read(manifest: Path) -> dict[str, Row]:
+    """The manifest that is already there; nothing of it when it is not one of ours."""
+    if not manifest.is_file():
+        return {}
+    with manifest.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        return {row["id"]: row for row in reader} if tuple(reader.fieldnames or ()) == COLUMNS else {}
+
+
+def _write(manifest: Path, rows: list[Row]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(manifest, text.getvalue())

@@ -1,0 +1,160 @@
+"""Maps and records on disk: named by what made them, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+import torch
+from torch import Tensor
+
+from aosa.errors import AosaError
+from aosa.files import write_atomic
+
+_META = "aosa"
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys and no spare blanks: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: object) -> str:
+    """First 16 hex digits of the sha256 of the canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None when the file is missing or not one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class Folder:
+    """The results of one run identity: a folder named by it, one file per clip.
+
+    Args:
+        path: the folder.
+        identity: all that makes these results what they are; kept beside them as ``identity.json``.
+    """
+
+    suffix = ""
+
+    def __init__(self, path: Path, identity: dict[str, object]) -> None:
+        self.path = path
+        self.identity = identity
+
+    def file(self, clip: str, suffix: str | None = None) -> Path:
+        """The file of a clip.
+
+        Raises:
+            AosaError: an id that would leave the folder.
+        """
+        if clip.startswith("/") or "\\" in clip or ".." in clip.split("/") or not clip:
+            raise AosaError(f"clip id {clip!r} is not a safe relative path")
+        return self.path / (clip + (self.suffix if suffix is None else suffix))
+
+    def describe(self, **files: str) -> None:
+        """Write the identity, and further files (``config_yaml=…`` becomes config.yaml), beside the results."""
+        write_atomic(self.path / "identity.json", json.dumps(self.identity, indent=1, sort_keys=True) + "\n")
+        for name, text in files.items():
+            stem, _, kind = name.rpartition("_")
+            write_atomic(self.path / f"{stem}.{kind}", text)
+
+    def fail(self, clip: str, stage: str, reason: str) -> None:
+        """Note that a clip could not be done, and why."""
+        write_atomic(self.file(clip, ".failure.json"), canonical({"clip": clip, "stage": stage, "reason": reason}))
+
+    def forgive(self, clip: str) -> None:
+        """The clip is done: forget an earlier failure."""
+        self.file(clip, ".failure.json").unlink(missing_ok=True)
+
+    def failures(self) -> list[dict[str, Any]]:
+        """All failures noted, in the order of their clips."""
+        notes = (read_json(p) for p in sorted(self.path.rglob("*.failure.json")))
+        return [n for n in notes if n]
+
+    def time(self, clip: str, **seconds: float | int | str) -> None:
+        """Keep times apart from results, which must not depend on them."""
+        write_atomic(self.file(clip, ".time.json"), canonical(seconds))
+
+
+class MapFolder(Folder):
+    """Saliency maps: float32, byte-shuffled and zstd-compressed by Blosc2, with their meta data inside."""
+
+    suffix = ".b2nd"
+
+    def save(self, clip: str, saliency: Tensor, meta: dict[str, object]) -> None:
+        """Store a map; its sha256 is added to the meta data."""
+        save_map(self.file(clip), saliency, meta)
+
+    def load(self, clip: str) -> tuple[Tensor, dict[str, Any]]:
+        """See `load_map`."""
+        return load_map(self.file(clip))
+
+    def valid(self, clip: str, fingerprint: str) -> bool:
+        """Whether a readable map of just this content is there."""
+        try:
+            return self.load(clip)[1].get("fingerprint") == fingerprint
+        except AosaError:
+            return False
+
+    def clips(self) -> Iterator[str]:
+        """Ids of all maps there."""
+        for path in sorted(self.path.rglob("*" + self.suffix)):
+            yield path.relative_to(self.path).as_posix().removesuffix(self.suffix)
+
+
+class RecordFolder(Folder):
+    """Metric records: one JSON object per clip."""
+
+    suffix = ".json"
+
+    def save(self, clip: str, record: dict[str, object]) -> None:
+        """Store a record."""
+        write_atomic(self.file(clip), canonical(record) + "\n")
+
+    def load(self, clip: str) -> dict[str, Any] | None:
+        """The record of a clip, None when there is none."""
+        return read_json(self.file(clip))
+
+
+def save_map(path: Path, saliency: Tensor, meta: dict[str, object]) -> None:
+    """Write one T×H×W float32 map with its meta data to a ``.b2nd`` file."""
+    values = np.ascontiguousarray(saliency.numpy(), dtype=np.float32)
+    array = blosc2.asarray(values, cparams={"codec": blosc2.Codec.ZSTD, "clevel": 5, "nthreads": 1})
+    checked = {**meta, "sha256": hashlib.sha256(values.tobytes()).hexdigest()}
+    array.schunk.vlmeta[_META] = canonical(checked)
+    write_atomic(path, array.to_cframe())
+
+
+def load_map(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
+    """Read a map back.
+
+    Returns:
+        float32 T×H×W, with the class it explains as its attribute ``target``; and its meta data.
+
+    Raises:
+        AosaError: missing, damaged, or not a map of aosa.
+    """
+    try:
+        array = blosc2.ndarray_from_cframe(Path(path).read_bytes())
+        meta = json.loads(array.schunk.vlmeta[_META])
+        values = np.ascontiguousarray(array[...])
+    except FileNotFoundError:
+        raise AosaError(f"{path}: there is no such map") from None
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise AosaError(f"{path}: not a readable map ({error}); delete it and run explain again") from None
+    if hashlib.sha256(values.tobytes()).hexdigest() != meta.get("sha256"):
+        raise AosaError(f"{path}: the map is damaged (its checksum differs); delete it and run explain again")
+    saliency = torch.from_numpy(values)
+    saliency.target = meta.get("target")  # type: ignore[attr-defined]
+    return saliency, meta

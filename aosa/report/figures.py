@@ -1,0 +1,113 @@
+"""Figures of aggregated records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from aosa.errors import AosaError
+from aosa.files import whole_file
+from aosa.report.statistics import bootstrap_interval
+from aosa.report.tables import ARROWS, display_name
+
+# Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow (too light for a line).
+_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+_PANELS = (("deletion", "lower", "Share of voxels deleted"), ("insertion", "higher", "Share of voxels inserted"))
+
+
+def curves(
+    records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], *, title: str | None = None
+) -> list[Path]:
+    """Mean deletion and insertion curves per explainer with 95 % bootstrap bands over videos.
+
+    The legend of each panel is in order of the area under the mean curve, the better first, and says it.
+
+    Args:
+        records: one per clip and explainer: ``explainer``, ``clip``, ``deletion`` and ``insertion`` (the
+            probabilities at equal steps from 0 to 1), and optionally ``group``.
+        path: where to write; the suffix is replaced by .png (150 dpi) and .pdf.
+        title: a line above.
+
+    Returns:
+        The two files.
+
+    Raises:
+        AosaError: no records, or curves of different lengths.
+        OSError: a file cannot be written.
+    """
+    figure = curves_figure(records, title=title)
+    written = []
+    for suffix, options in ((".png", {"dpi": 150}), (".pdf", {"metadata": {"CreationDate": None}})):
+        target = Path(path).with_suffix(suffix)
+        with whole_file(target) as temporary:
+            figure.savefig(temporary, format=suffix[1:], **options)  # type: ignore[arg-type]
+        written.append(target)
+    return written
+
+
+def curves_figure(records: Sequence[Mapping[str, Any]], *, title: str | None = None) -> Figure:
+    """The figure that `curves` writes."""
+    names = list(dict.fromkeys(str(r["explainer"]) for r in records))
+    if not names:
+        raise AosaError("there are no curves to draw; run evaluate with deletion_insertion first")
+    figure = Figure(figsize=(11, 3.6 + 0.12 * max(0, len(names) - 10)), layout="constrained")
+    FigureCanvasAgg(figure)
+    styles = _styles(names)
+    for panel, (kind, direction, label) in enumerate(_PANELS):
+        axes = figure.add_subplot(1, 2, panel + 1)
+        _panel(axes, [r for r in records if r.get(kind) is not None], kind, direction, styles)
+        axes.set_xlabel(label)
+        axes.set_ylabel("Probability of the target class")
+        axes.set_title(f"{display_name(kind)} {ARROWS[direction]}", loc="left", fontweight="bold")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def _panel(
+    axes: Axes, records: Sequence[Mapping[str, Any]], kind: str, direction: str, styles: Mapping[str, dict[str, Any]]
+) -> None:
+    drawn = []
+    for name, style in styles.items():
+        own = sorted((r for r in records if r["explainer"] == name), key=lambda r: str(r["clip"]))
+        if not own:
+            continue
+        if len({len(r[kind]) for r in own}) != 1:
+            raise AosaError(f"{kind} curves of {name}: clips have curves of different lengths")
+        values = np.array([r[kind] for r in own], dtype=np.float64)
+        mean, share = values.mean(axis=0), np.linspace(0, 1, values.shape[1])
+        low, high = bootstrap_interval(values, [r.get("group") or r["clip"] for r in own])
+        area = float((mean[1:] + mean[:-1]).mean() / 2)  # trapezoids of equal width
+        axes.fill_between(share, low, high, color=style["color"], alpha=0.12, linewidth=0)
+        (line,) = axes.plot(share, mean, linewidth=1.8, label=f"{area:.3f}  {display_name(name)}", **style)
+        drawn.append((area, line))
+    drawn.sort(key=lambda pair: pair[0], reverse=direction == "higher")
+    axes.legend(
+        handles=[line for _, line in drawn], title="Area", loc="upper left", bbox_to_anchor=(1.01, 1.02),
+        frameon=False, fontsize="small", alignment="left", borderaxespad=0,
+    )  # fmt: skip
+    axes.set(xlim=(0, 1), ylim=(0, None))
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """A colour and a dash per explainer; `random`, the floor, is grey and dotted."""
+    styles: dict[str, dict[str, Any]] = {}
+    rank = 0
+    for name in names:
+        if name == "random":
+            styles[name] = {"color": "#808080", "linestyle": (0, (1, 1))}
+            continue
+        turn, colour = divmod(rank, len(_PALETTE))
+        styles[name] = {"color": _PALETTE[colour], "linestyle": _DASHES[turn % len(_DASHES)]}
+        rank += 1
+    return styles

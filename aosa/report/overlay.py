@@ -1,0 +1,244 @@
+"""Saliency laid over the video: frames, MP4 files, contact sheets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from aosa.clip import Clip
+from aosa.errors import AosaError
+from aosa.files import whole_file
+
+Pixels = NDArray[np.uint8]
+
+# Turbo without its darkest ends: the one map tried that stands out from bright and dark scenes alike.
+_COLOURS = (matplotlib.colormaps["turbo"](np.linspace(0.06, 0.93, 256))[:, :3] * 255).round().astype(np.uint8)
+_GREYED = 0.6  # how far the scene loses its own colours, so that colour means saliency
+MIN_VIDEO_HEIGHT = 224
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A clip under its map.
+
+    Attributes:
+        frames: uint8 T×H×W×3, RGB, of the clip's size.
+    """
+
+    frames: Pixels
+
+    def save(self, path: str | os.PathLike[str], *, fps: float = 8) -> Path:
+        """Write an MP4; see `save_video`."""
+        return save_video(self.frames, path, fps)
+
+
+def overlay(
+    clip: Clip, saliency: Tensor, *, alpha: float = 0.6, percentile: tuple[float, float] = (1.0, 99.0)
+) -> Overlay:
+    """Lay a map over its clip.
+
+    A map orders voxels and has no natural zero, so colours run from the low to the high percentile of
+    the whole clip, never of one frame: a frame without evidence looks like one. Opacity grows in
+    proportion to the value, over a scene that is partly greyed: it stays visible where the map says little.
+
+    Args:
+        saliency: T×H×W, larger = more important.
+        alpha: opacity of the largest values, 0 to 1.
+        percentile: values at or beyond these take the ends of the colour map.
+
+    Raises:
+        AosaError: the map is not finite or not of the clip's size, or an option is out of range.
+    """
+    if not 0 <= alpha <= 1:
+        raise AosaError(f"alpha={alpha}: must lie between 0 and 1")
+    value = normalise_map(clip, saliency, percentile)
+    frames = clip.frames.numpy().astype(np.float32)
+    grey = frames @ np.array([0.299, 0.587, 0.114], np.float32)
+    scene = frames + _GREYED * (grey[..., None] - frames)
+    opacity = alpha * value[..., None]
+    mixed = scene * (1 - opacity) + colour(value) * opacity
+    return Overlay(mixed.round().astype(np.uint8))
+
+
+def normalise_map(clip: Clip, saliency: Tensor, percentile: tuple[float, float] = (1.0, 99.0)) -> NDArray[np.float32]:
+    """The map as T×H×W in [0, 1], from the low to the high percentile over the whole clip. A constant
+    map becomes 0; one whose percentiles are the same (almost all zeros) runs from minimum to maximum."""
+    if tuple(saliency.shape) != clip.size:
+        raise AosaError(f"clip {clip.id!r}: the map is {tuple(saliency.shape)}, the clip {clip.size} (T, H, W)")
+    if not 0 <= percentile[0] < percentile[1] <= 100:
+        raise AosaError(f"percentile={percentile}: must be two numbers between 0 and 100, the lower first")
+    values = saliency.detach().cpu().numpy().astype(np.float64)
+    if not np.isfinite(values).all():
+        raise AosaError(f"clip {clip.id!r}: the map holds NaN or infinity")
+    low, high = np.percentile(values, percentile)
+    if low == high:
+        low, high = values.min(), values.max()
+    if low == high:
+        return np.zeros(values.shape, np.float32)
+    return ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
+
+
+def colour(value: NDArray[np.float32]) -> Pixels:
+    """Values in [0, 1] as RGB."""
+    return _COLOURS[(value * 255).round().astype(np.uint8)]
+
+
+def save_video(frames: Pixels, path: str | os.PathLike[str], fps: float = 8) -> Path:
+    """Write H.264 in an MP4 that browsers play (yuv420p, BT.709, index first). The same frames give the same bytes.
+
+    Small frames are enlarged by a whole factor to at least 224 pixels of height; an odd side loses its
+    last row or column.
+
+    Args:
+        frames: uint8 T×H×W×3, RGB.
+
+    Raises:
+        AosaError: the frames are of another kind.
+        OSError: the file cannot be written.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        raise AosaError(f"{path}: a video needs uint8 T×H×W×3 frames, got {frames.dtype} {frames.shape}")
+    factor = max(1, -(-MIN_VIDEO_HEIGHT // frames.shape[1]))
+    height, width = (max(2, factor * side // 2 * 2) for side in frames.shape[1:3])
+    with (
+        whole_file(path) as temporary,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container,
+    ):
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        # Without cpu-independent, x264's rate control depends on the processor and even on memory alignment.
+        stream.options = {"crf": "18", "preset": "veryfast", "x264-params": "cpu-independent=1"}
+        context = stream.codec_context
+        context.thread_count = 1
+        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+        context.color_range = 1  # limited
+        for image in frames:
+            big = _enlarge(image, factor)[:height, :width]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(big), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
+        container.mux(stream.encode())
+    return Path(path)
+
+
+def save_png(image: Pixels, path: str | os.PathLike[str]) -> Path:
+    """Write a uint8 H×W×3 RGB image as PNG.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with whole_file(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG")
+    return Path(path)
+
+
+def contact_sheet(clip: Clip, saliency: Tensor, *, columns: int = 8, title: str | None = None) -> Pixels:
+    """One figure of a map: frames, map and overlay as rows, evenly spaced frames as columns.
+
+    Args:
+        saliency: T×H×W, larger = more important.
+        columns: at most so many frames.
+        title: a line above: class, probability, explainer.
+
+    Returns:
+        uint8 height×width×3, RGB, on white.
+    """
+    rows = {
+        "Frames": clip.frames.numpy(),
+        "Map": colour(normalise_map(clip, saliency)),
+        "Overlay": overlay(clip, saliency).frames,
+    }
+    return _sheet(rows, columns, title)
+
+
+def comparison_sheet(
+    clip: Clip, saliencies: Mapping[str, Tensor], *, columns: int = 8, title: str | None = None
+) -> Pixels:
+    """One figure of several maps of one clip: the frames, then a row of overlays per explainer.
+
+    Args:
+        saliencies: name to show → T×H×W map.
+
+    Returns:
+        uint8 height×width×3, RGB, on white.
+    """
+    rows = {name: overlay(clip, saliency).frames for name, saliency in saliencies.items()}
+    return _sheet({"Frames": clip.frames.numpy(), **rows}, columns, title)
+
+
+_CELL, _GAP, _TEXT, _HEAD = 168, 6, 20, 26
+_INK, _GREY = (20, 20, 20), (96, 96, 96)
+
+
+def _sheet(rows: Mapping[str, Pixels], columns: int, title: str | None) -> Pixels:
+    """Rows of frames in a grid: names at the left, frame numbers (from 0) below, a colour bar at the right."""
+    if columns < 1:
+        raise AosaError(f"columns={columns}: must be at least 1")
+    count, height, width = next(iter(rows.values())).shape[:3]
+    chosen = np.unique(np.linspace(0, count - 1, min(columns, count)).round().astype(int))
+    text, head = _font(_TEXT), _font(_HEAD, bold=True)
+    cell_h, cell_w = _CELL, max(1, round(_CELL * width / height))
+    margin = 24
+    left = margin + round(max(text.getlength(name) for name in rows)) + 16
+    bar_left = left + len(chosen) * (cell_w + _GAP) + 10
+    right = bar_left + 18 + round(text.getlength("high")) + 8 + margin
+    lines = _wrap(title, head, right - 2 * margin) if title else []
+    top = margin + len(lines) * (_HEAD + 8) + (8 if lines else 0)
+    bottom = top + len(rows) * (cell_h + _GAP)
+    page = Image.new("RGB", (right, bottom + _TEXT + 8 + margin - 8), "white")
+    draw = ImageDraw.Draw(page)
+    for number, line in enumerate(lines):
+        draw.text((margin, margin + number * (_HEAD + 8) + _HEAD // 2), line, _INK, head, anchor="lm")
+    for row, (name, frames) in enumerate(rows.items()):
+        y = top + row * (cell_h + _GAP)
+        draw.text((left - 16, y + cell_h // 2), name, _INK, text, anchor="rm")
+        for column, index in enumerate(chosen):
+            big = cv2.resize(frames[index], (cell_w, cell_h), interpolation=_method(cell_h / height))
+            page.paste(Image.fromarray(big), (left + column * (cell_w + _GAP), y))
+    for column, index in enumerate(chosen):
+        x = left + column * (cell_w + _GAP) + cell_w // 2
+        label = f"frame {index}" if column == 0 else str(index)
+        draw.text((x, bottom + 4), label, _GREY, text, anchor="mt")
+    bar_top = top + cell_h + _GAP
+    bar_bottom = min(bottom, bar_top + 2 * (cell_h + _GAP)) - _GAP
+    ramp = colour(np.linspace(1, 0, bar_bottom - bar_top, dtype=np.float32))[:, None].repeat(18, axis=1)
+    page.paste(Image.fromarray(ramp), (bar_left, bar_top))
+    draw.text((bar_left + 26, bar_top), "high", _GREY, text, anchor="lt")
+    draw.text((bar_left + 26, bar_bottom), "low", _GREY, text, anchor="ls")
+    return np.asarray(page).copy()
+
+
+def _wrap(line: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in line.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The font that comes with matplotlib: the same picture on every machine."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
+
+
+def _enlarge(image: Pixels, factor: int) -> Pixels:
+    if factor == 1:
+        return image
+    return np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=_method(factor)), dtype=np.uint8)
+
+
+def _method(factor: float) -> int:
+    return cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR

@@ -1,0 +1,76 @@
+"""What every metric promises, and what it refuses."""
+
+import pytest
+import torch
+
+from aosa import Clip
+from aosa.errors import AosaError, ConfigError
+from aosa.metrics import DeletionInsertion, Metric, SpatialPointing, TruthScore
+from tests.helpers import moving_clip, small_model
+
+
+@pytest.fixture(params=[DeletionInsertion, SpatialPointing, TruthScore])
+def metric(request: pytest.FixtureRequest) -> Metric:
+    return request.param()
+
+
+def noise(clip: Clip) -> torch.Tensor:
+    return torch.rand(clip.size, generator=torch.Generator().manual_seed(0))
+
+
+def with_truth() -> Clip:
+    clip = moving_clip()
+    clip.truth = torch.zeros(clip.size, dtype=torch.bool)
+    clip.truth[:, 4:12, 10:18] = True
+    return clip
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_map_that_is_not_finite_is_refused(metric: Metric, value: float) -> None:
+    saliency = noise(with_truth())
+    saliency[0, 0, 0] = value
+    with pytest.raises(AosaError, match="'moving': the map holds NaN or infinity"):
+        metric(small_model(), with_truth(), saliency, 1)
+
+
+def test_a_constant_map_is_refused(metric: Metric) -> None:
+    with pytest.raises(AosaError, match=r"'moving': the map is constant \(0.5\)"):
+        metric(small_model(), with_truth(), torch.full(with_truth().size, 0.5), 1)
+
+
+def test_a_map_of_another_size_is_refused(metric: Metric) -> None:
+    with pytest.raises(AosaError, match=r"the map is \(4, 24, 31\), the clip \(4, 24, 32\)"):
+        metric(small_model(), with_truth(), noise(with_truth())[..., :-1], 1)
+
+
+def test_a_target_other_than_the_maps_is_refused(metric: Metric) -> None:
+    saliency = noise(with_truth())
+    saliency.target = 2
+    with pytest.raises(ConfigError, match="target=1, but the map explains class 2"):
+        metric(small_model(), with_truth(), saliency, 1)
+    assert metric(small_model(), with_truth(), saliency)["target"] == 2
+
+
+def test_the_record_holds_its_columns_and_repeats(metric: Metric) -> None:
+    first, second = (metric(small_model(), with_truth(), noise(with_truth()), 1) for _ in range(2))
+    assert first == second
+    assert set(metric.columns) <= set(first)
+
+
+def test_truth_score_of_known_maps() -> None:
+    clip = with_truth()
+    assert TruthScore()(small_model(), clip, clip.truth.float(), 1)["truth"] == 1
+    assert TruthScore()(small_model(), clip, (~clip.truth).float(), 1)["truth"] == 0
+    half = clip.truth.float()
+    half[:2] = 0
+    half[0, 0, 0] = 2
+    # 2 of 4 frames found, then ties by index fill up with voxels outside the region: first row and column.
+    assert TruthScore()(small_model(), clip, half, 1)["truth"] == pytest.approx(0.5, abs=0.05)
+    big = [TruthScore()(small_model(), clip, torch.rand(clip.size, generator=torch.Generator().manual_seed(s)), 1) for s in range(40)]
+    mean = sum(r["truth"] for r in big) / len(big)
+    assert mean == pytest.approx(big[0]["relevant"], abs=0.02)
+
+
+def test_truth_score_needs_a_truth() -> None:
+    with pytest.raises(AosaError, match="'moving' has no ground truth"):
+        TruthScore()(small_model(), moving_clip(), noise(moving_clip()), 1)

@@ -1,0 +1,47 @@
+"""Weights and inputs from a formula: whoever knows it can run another implementation on the very same numbers."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def noise(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers in [−1, 1) that depend on the name and the position alone: the fraction of 43758.5453·sin(12.9898·i + φ)."""
+    phase = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little") / 2**32 * 2 * np.pi
+    hashed = np.sin(np.arange(int(np.prod(shape))) * 12.9898 + phase) * 43758.5453
+    return ((hashed - np.floor(hashed)) * 2 - 1).reshape(shape)
+
+
+def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """One tensor of a network, float32: none is trivial, the batch-norm statistics neither."""
+    values = noise(name, shape)
+    if name.endswith("running_var"):
+        values = 1 + 0.5 * values
+    elif name.endswith(("running_mean", "bias")):
+        values = 0.2 * values
+    elif len(shape) == 1:
+        values = 1 + 0.3 * values
+    else:
+        values = values * np.sqrt(6 / np.prod(shape[1:]))
+    return values.astype(np.float32)
+
+
+def clip(index: int, size: tuple[int, int, int]) -> np.ndarray:
+    """Input number `index`, float32 3×T×H×W in [−1, 1]: waves and noise."""
+    t, y, x = np.meshgrid(*(np.arange(n) for n in size), indexing="ij")
+    waves = [np.sin(0.3 * t + (0.05 + 0.03 * index) * y + (0.11 - 0.04 * c) * x + c + index) for c in range(3)]
+    return (0.6 * np.stack(waves) + 0.4 * noise(f"clip {index}", (3, *size))).astype(np.float32)
+
+
+def fill(network: nn.Module) -> nn.Module:
+    """Give a network the formula's weights and set it to evaluation mode."""
+    state: dict[str, Tensor] = {
+        name: value if name.endswith("num_batches_tracked") else torch.from_numpy(weight(name, tuple(value.shape)))
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(state)
+    return network.eval()

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import torch
+
+from aosa.removal.boxes import BoxUnions
+from aosa.removal.forward import RankMasks, masked_probabilities
+from aosa.removal.weighting import weighted_map
+from tests.helpers import SPEC, moving_clip, small_model
+
+
+def masks() -> BoxUnions:
+    boxes = np.tile(np.array([[0, 8, 0, 8]]), (11, SPEC.frames, 1))
+    boxes[:, :, 2:] += np.arange(11)[:, None, None] * 2
+    return BoxUnions(boxes, np.arange(11)[:, None], (SPEC.frames, *SPEC.size))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 11, 64])
+def test_each_mask_is_scored_as_if_alone(batch_size: int) -> None:
+    model, clip = small_model(batch_size=batch_size), moving_clip()
+    x = clip.tensor(SPEC)
+    fill = torch.full_like(x, 0.3)
+    scores = masked_probabilities(model, x, masks(), fill, 1)
+    for i in range(11):
+        occluded = masks().occluded(i, i + 1)
+        alone = torch.where(occluded, fill, x)[None]
+        with torch.no_grad():
+            assert scores[i] == pytest.approx(float(model.probabilities(alone)[0, 1]), rel=1e-5)
+    assert np.ptp(scores) > 1e-4
+
+
+def test_rank_masks_occlude_the_first_or_keep_them() -> None:
+    rank = torch.arange(24).view(2, 3, 4)
+    first = RankMasks(rank, [0, 5, 24]).occluded(0, 3, "cpu")
+    assert first.flatten(1).sum(dim=1).tolist() == [0, 5, 24]
+    assert first[1].flatten()[:5].all()
+    kept = RankMasks(rank, [0, 5, 24], keep=True).occluded(0, 3, "cpu")
+    assert (kept == ~first).all()
+
+
+def test_both_weightings_by_hand() -> None:
+    unions, scores, base = masks(), np.linspace(0.2, 0.9, 11), 0.8
+    kept = 1 - unions.occluded(0, 11).double().numpy()
+    paper = np.einsum("m,mthw->thw", scores, kept) / 11
+    np.testing.assert_allclose(weighted_map(unions, scores, base, "paper").numpy(), paper, atol=1e-6)
+    weights = (scores - base) / kept.mean(axis=(1, 2, 3))
+    authors = np.einsum("m,mthw->thw", weights, kept) / 11
+    np.testing.assert_allclose(weighted_map(unions, scores, base, "authors").numpy(), authors, atol=1e-6)

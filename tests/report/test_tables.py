@@ -1,0 +1,196 @@
+import csv
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aosa.errors import AosaError, ConfigError
+from aosa.report.statistics import bootstrap_interval
+from aosa.report.tables import TableSpec, display_name, make_table, paper_values
+
+COLUMNS = {"deletion": "lower", "insertion": "higher"}
+
+
+def record(explainer="aosa", column="deletion", clip="c0", value=0.5, **other):
+    return {"dataset": "ucf101", "model": "r3d50", "explainer": explainer, "metric": "deletion_insertion"} | {
+        "column": column, "clip": clip, "value": value, **other
+    }  # fmt: skip
+
+
+def frame(*records):
+    return pd.DataFrame(list(records))
+
+
+def several(explainer="aosa", column="deletion", values=(0.1, 0.2, 0.6), **other):
+    return [record(explainer, column, f"c{i}", v, **other) for i, v in enumerate(values)]
+
+
+def spec(**options):
+    return TableSpec(**({"name": "table1", "title": "Scores", "columns": COLUMNS} | options))
+
+
+def lines(table):
+    return list(csv.DictReader(io.StringIO(table.to_csv())))
+
+
+def test_a_cell_holds_the_printed_value_the_mean_its_interval_and_n():
+    values = np.array([0.1, 0.2, 0.6])
+    table = make_table(frame(*several(values=values)), spec(), paper_values("aosa_journal", "I"))
+    row = next(r for r in lines(table) if r["explainer"] == "aosa" and r["column"] == "deletion")
+    low, high = bootstrap_interval(values)
+    assert (float(row["paper"]), int(row["n"])) == (0.158, 3)
+    assert [float(row[k]) for k in ("ours", "low", "high")] == pytest.approx([0.3, low, high], abs=1e-5)
+    text = f"0.300 ± {(high - low) / 2:.3f} [{low:.3f}, {high:.3f}]"
+    assert f"| AOSA | 0.158 | {text} | 0.646 | – | 3 |" in table.to_markdown()
+
+
+def test_rows_that_were_printed_and_not_run_are_dashes():
+    table = make_table(frame(*several()), spec(), paper_values("aosa_journal", "I"))
+    assert "| SmoothGrad | 0.058 | – | 0.357 | – | – |" in table.to_markdown()
+
+
+def test_micro_average_is_hits_over_frames():
+    shares = {"c0": (1.0, 2), "c1": (0.0, 10), "c2": (0.5, 4)}
+    records = [record(column="spt", clip=c, value=share, weight=frames) for c, (share, frames) in shares.items()]
+    # A clip without an annotated frame does not count.
+    records.append(record(column="spt", clip="c9", value=float("nan"), weight=0))
+    table = make_table(frame(*records), spec(columns={"spt": "higher"}))
+    (row,) = lines(table)
+    assert (float(row["ours"]), int(row["n"])) == (0.25, 3)
+    assert "S-PT: ratio of sums" in table.caption
+
+
+def test_groups_make_the_interval_wider_and_are_named():
+    values = np.random.default_rng(0).normal(size=12).repeat(3)
+    alone = make_table(frame(*several(values=values)), spec())
+    records = frame(*several(values=values)).assign(group=[f"g{i // 3}" for i in range(36)])
+    together = make_table(records, spec())
+    width = [float(lines(t)[0]["high"]) - float(lines(t)[0]["low"]) for t in (alone, together)]
+    assert width[1] > 1.4 * width[0]
+    assert "36 videos in 12 groups" in together.caption
+    assert "36 videos." in alone.caption
+
+
+def test_accuracy_is_over_clips_not_over_records():
+    records = frame(*several(), *several(column="insertion"), *several("osa"))
+    records["correct"] = records["clip"] != "c0"
+    table = make_table(records, spec())
+    assert {r["accuracy"] for r in lines(table)} == {"0.666667"}
+    assert "accuracy 0.667" in table.caption
+
+
+def test_each_score_says_its_n_when_they_differ():
+    records = frame(*several(), *several(column="insertion", values=(0.4, 0.5)))
+    top, bottom = make_table(records, spec()).header()
+    assert top == [("Deletion ↓", 2), ("Insertion ↑", 2)]
+    assert bottom == ["ours", "n", "ours", "n"]
+    same = make_table(frame(*several(), *several(column="insertion")), spec())
+    assert same.header()[1] == ["ours", "ours", "n"]
+
+
+def test_blocks_per_data_set_and_model():
+    records = pd.concat([frame(*several()), frame(*several()).assign(model="r2plus1d50")])
+    table = make_table(records, spec(), paper_values("aosa_journal", "I"))
+    headings = [heading for heading, _ in table.body()]
+    assert headings == ["R3D-50 on UCF101 (3 videos)", "R(2+1)D-50 on UCF101 (3 videos)"]
+    printed = {r["model"]: r["paper"] for r in lines(table) if r["explainer"] == "aosa" and r["column"] == "deletion"}
+    assert printed == {"r3d50": "0.158", "r2plus1d50": "0.182"}
+
+
+def test_variants_of_one_explainer_are_rows_of_their_own():
+    records = frame(
+        *several(column="seconds", variant="stride=8"), *several(column="seconds", variant="stride=4 box=8")
+    )
+    table = make_table(records, spec(columns={"seconds": "lower"}), paper_values("aosa_journal", "V"))
+    names = [row[0] for _, rows in table.body() for row in rows]
+    assert "AOSA (stride=8)" in names
+    assert "AOSA (stride=4 box=8)" in names
+
+
+def test_median():
+    table = make_table(frame(*several(values=(1.0, 2.0, 9.0))), spec(statistic="median"))
+    assert float(lines(table)[0]["ours"]) == 2.0
+    assert "median ±" in table.caption
+
+
+def test_one_video_has_a_value_without_an_interval():
+    table = make_table(frame(record()), spec())
+    assert "| AOSA | 0.500 | – | 1 |" in table.to_markdown()
+    assert lines(table)[0]["low"] == ""
+
+
+def test_explainers_are_in_the_order_of_the_spec():
+    records = frame(*several(), *several("osa"), *several("mine"))
+    table = make_table(records, spec(explainers=["mine", "aosa"]))
+    assert [row[0] for _, rows in table.body() for row in rows] == ["mine", "AOSA"]
+
+
+def test_latex_has_balanced_braces_equal_columns_and_no_bare_specials():
+    records = pd.concat(
+        [
+            frame(*several("my_method & 100%"), *several(column="insertion", values=(-0.4, 0.1, 0.2))),
+            frame(*several()).assign(model="a_b#1"),
+        ]
+    )
+    latex = make_table(records, spec(settings="All clips, 5 % {x} ~ y^2"), paper_values("aosa_journal", "I")).to_latex()
+    plain = re.sub(r"\\[\\&%$#_{}]", "", latex)  # what stays is syntax
+    assert plain.count("{") == plain.count("}")
+    rows = [line for line in latex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", latex)
+    assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(columns[1])}
+    assert not re.search(r"(?<!\\)[%#_]", latex)
+    assert r"my\_method \& 100\%" in latex
+    assert r"[$-$0.4" in latex
+    assert latex.isascii()
+    for rule in ("toprule", "midrule", "bottomrule", r"cmidrule(lr){2-3}"):
+        assert rule in latex
+
+
+def test_markdown_has_equal_columns_whatever_the_names():
+    table = make_table(frame(*several("a|b*c_d")), spec())
+    rows = [line for line in table.to_markdown().splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
+    assert r"a\|b\*c\_d" in rows[2]
+
+
+def test_refuses_two_records_of_one_clip():
+    with pytest.raises(AosaError, match=r"two records of deletion for aosa on clip 'c0'"):
+        make_table(frame(record(), record(value=0.7)), spec())
+
+
+def test_refuses_records_without_a_column_or_without_rows():
+    with pytest.raises(AosaError, match="no column clip"):
+        make_table(frame(record()).drop(columns="clip"), spec())
+    with pytest.raises(AosaError, match="no record of deletion, insertion"):
+        make_table(frame(record(column="truth")), spec())
+
+
+def test_refuses_an_unknown_direction():
+    with pytest.raises(ConfigError, match=r"columns\.deletion=down: choose higher or lower"):
+        spec(columns={"deletion": "down"})
+
+
+def test_display_names_fall_back_to_the_key():
+    assert display_name("aosa_approx_iqr") == "AOSA-approx (IQR, WACV)"
+    assert display_name("my_method") == "my_method"
+
+
+def test_printed_values_are_consistent():
+    values = paper_values()
+    assert not values.duplicated(["paper", "table", "dataset", "model", "explainer", "column", "variant"]).any()
+    wide = values[values["table"].isin(["I", "II", "III"])].pivot(
+        index=["table", "dataset", "model", "explainer"], columns="column", values="value"
+    )
+    # The papers round each score by itself.
+    assert ((wide["insertion"] - wide["deletion"] - wide["overall"]).abs() < 0.0021).all()
+    ours = values[(values["explainer"] == "aosa") & (values["column"] == "overall") & (values["table"] == "VI")]
+    assert list(ours["value"]) == [0.489, 0.507, 0.282, 0.312, 0.076, 0.069]
+
+
+def test_refuses_an_unknown_table():
+    with pytest.raises(ConfigError, match="table=IX: there are printed values for I, II, III"):
+        paper_values("aosa_journal", "IX")
+    with pytest.raises(ConfigError, match="paper=nature: there are printed values for aosa_journal"):
+        paper_values("nature")
