@@ -34,7 +34,13 @@ def main(stage: str) -> None:
 
     @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=stage)
     def job(config: DictConfig) -> None:
-        codes.append(module.run(config) or 0)
+        try:
+            codes.append(module.run(config) or 0)
+        except Exception as error:
+            if wants_traceback:
+                raise
+            # Told here, so that the other jobs of a sweep go on.
+            codes.append(_tell(error, stage))
 
     if wants_traceback:
         job()
@@ -47,11 +53,15 @@ def main(stage: str) -> None:
             print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
             sys.exit(130)
         except Exception as error:
-            print(f"error: {describe(error, stage, sys.argv[1:])}", file=sys.stderr)
-            sys.exit(1)
+            sys.exit(_tell(error, stage))
         finally:
             del os.environ[_FULL]
     sys.exit(max(codes, default=0))
+
+
+def _tell(error: Exception, stage: str) -> int:
+    print(f"error: {describe(error, stage, sys.argv[1:])}", file=sys.stderr)
+    return 1
 
 
 def entry() -> None:

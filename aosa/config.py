@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -34,8 +35,14 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
         extra = [f"file://{s.path}" for s in own if s.provider == "command-line" and s.path]
     if extra:
         overrides = [*overrides, f"hydra.searchpath=[{','.join(extra)}]"]
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
-        return hydra_compose(config_name, overrides=list(overrides))
+    running = GlobalHydra.instance()
+    hydra = running.hydra
+    running.clear()
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+            return hydra_compose(config_name, overrides=list(overrides))
+    finally:
+        running.hydra = hydra
 
 
 def build(config: DictConfig | None, **extra: Any) -> Any:

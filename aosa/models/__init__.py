@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from aosa.clip import InputSpec
 from aosa.errors import CheckpointError, ConfigError
 from aosa.models.base import VideoModel
 from aosa.models.checkpoints import load_weights
-from aosa.rng import key_seed
+from aosa.rng import generator, key_seed
 
 __all__ = ["VideoModel", "build_model", "load_model"]
 
 
 def build_model(
     network: nn.Module,
-    spec: InputSpec,
+    spec: InputSpec | Mapping[str, Any],
     *,
     name: str,
     class_names: str | Sequence[str] | None = None,
@@ -36,12 +38,12 @@ def build_model(
 
     Args:
         network: B×3×T×H×W → B×K logits.
-        spec: its input.
+        spec: its input; a mapping holds the arguments of `InputSpec`.
         name: what folders and tables call it.
         class_names: K names; or the name of a list that comes with the package (``ucf101``, ``kinetics400``), or the
             path of a text file with one name per line.
         weights: default weights, a file that comes with the package or a path.
-        checkpoint: the user's weights, taken instead; ``random`` leaves the network as it was made, from a seed.
+        checkpoint: the user's weights, taken instead; ``random`` draws weights from a seed, for tests and benchmarks.
         hint: how to get the weights, said when they are not there.
         target_layer, device, precision, batch_size, channels_last: see `VideoModel`.
 
@@ -49,19 +51,25 @@ def build_model(
         CheckpointError: no weights, or weights that do not fit.
         ConfigError: an option out of its range, or class names that do not fit the head.
     """
-    chosen = checkpoint or weights
-    if chosen is None:
-        raise CheckpointError(f"model {name} comes without weights: give checkpoint=<file>. {hint}".strip())
-    if chosen == "random":
+    if not isinstance(spec, InputSpec):
+        try:
+            spec = InputSpec(**spec)
+        except TypeError as error:
+            known = ", ".join(InputSpec.__dataclass_fields__)
+            raise ConfigError(f"model.spec: {error}; its keys are {known}") from None
+    if checkpoint == "random":
         randomise(network, name)
-    else:
-        asset = files("aosa") / "assets" / chosen
-        path = Path(chosen).expanduser()
-        if not path.is_file() and checkpoint is None:
-            path = Path(str(asset)) if asset.is_file() else path
-            if not path.is_file():
-                raise CheckpointError(f"the weights of model {name} are not at {path}. {hint}".strip())
+        settle(network, spec)
+    elif checkpoint:
+        load_weights(network, checkpoint)
+    elif weights:
+        asset = Path(str(files("aosa") / "assets" / weights))
+        path = asset if asset.is_file() else Path(weights).expanduser()
+        if not path.is_file():
+            raise CheckpointError(f"the weights of model {name} are not at {path}. {hint}".strip())
         load_weights(network, path)
+    else:
+        raise CheckpointError(f"model {name} comes without weights: give checkpoint=<file>. {hint}".strip())
     return VideoModel(
         network,
         spec,
@@ -81,7 +89,8 @@ def load_model(name: str, *, num_classes: int | None = None, **options: object) 
     Args:
         num_classes: size of the head, when the checkpoint's differs from the config's; class names that do not fit
             it are dropped.
-        options: keys of the config: checkpoint, device, precision, batch_size, class_names, target_layer …
+        options: keys of the config: checkpoint, device, precision, batch_size, class_names, target_layer …; and
+            data_root, below which default weights lie.
 
     Raises:
         ConfigError: no such model or key.
@@ -93,14 +102,18 @@ def load_model(name: str, *, num_classes: int | None = None, **options: object) 
 
     known = sorted(p.stem for p in (config_dir() / "model").glob("*.yaml"))
     if name not in known:
-        raise ConfigError(f"there is no model {name!r}; choose one of {', '.join(known)}, or write a config of your own")
-    config = compose("explain_video", [f"model={name}"]).model
+        raise ConfigError(f"there is no model {name!r}; choose one of {', '.join(known)}, or write a config")
+    root = compose("explain_video", [f"model={name}"])
+    root.data_root = str(options.pop("data_root", root.data_root))
+    config = root.model
     unknown = [key for key in options if key not in config]
     if unknown:
-        raise ConfigError(f"model {name} has no option {unknown[0]!r}; it has {', '.join(map(str, config))}")
+        raise ConfigError(f"model {name} has no option {unknown[0]!r}; it has {', '.join(map(str, config))}, data_root")
     for key, value in options.items():
         OmegaConf.update(config, key, str(value) if isinstance(value, Path) else value)
     if num_classes is not None:
+        if "num_classes" not in config.network:
+            raise ConfigError(f"model {name} has no model.network.num_classes: its head has one size")
         config.network.num_classes = num_classes
         names = read_class_names(config.class_names)
         if "class_names" not in options and names is not None and len(names) != num_classes:
@@ -118,10 +131,13 @@ def read_class_names(source: str | Sequence[str] | None) -> list[str] | None:
         return None if source is None else list(source)
     lists = files("aosa") / "assets" / "classes"
     asset, path = lists / f"{source}.txt", Path(source).expanduser()
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-    elif "/" not in source and asset.is_file():
+    if "/" not in source and asset.is_file():
         text = asset.read_text(encoding="utf-8")
+    elif path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ConfigError(f"model.class_names={source}: not a text file in UTF-8 with one name per line") from None
     else:
         names = sorted(p.name.removesuffix(".txt") for p in lists.iterdir())
         raise ConfigError(f"model.class_names={source}: neither a text file nor one of {', '.join(names)}")
@@ -130,8 +146,6 @@ def read_class_names(source: str | Sequence[str] | None) -> list[str] | None:
 
 def randomise(network: nn.Module, seed: object) -> None:
     """Draw all weights anew from a seed, whatever the global RNG: He et al. 2015 for convolutions and linear layers."""
-    import torch
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key_seed("weights", seed))
         for module in network.modules():
@@ -139,3 +153,21 @@ def randomise(network: nn.Module, seed: object) -> None:
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def settle(network: nn.Module, spec: InputSpec) -> None:
+    """Set the batch-norm statistics to those of one noise clip. Without it random residual networks give logits in
+    the hundreds: probabilities of exactly 0 and 1, and no gradient."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta = [m.momentum for m in norms]
+    network.eval()
+    for norm in norms:
+        norm.train().reset_running_stats()
+        norm.momentum = None  # a plain average, here of one
+    network(torch.randn(1, 3, spec.frames, *spec.size, generator=generator("settle")))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()

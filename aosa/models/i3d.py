@@ -1,4 +1,4 @@
-"""I3D: Inception-v1 inflated to three dimensions (Carreira & Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017)."""
+"""I3D: Inception-v1 inflated to three dimensions (Carreira and Zisserman, CVPR 2017)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Unit3D(nn.Module):
         super().__init__()
         # At stride 1 an odd kernel's SAME padding is symmetric, and the convolution can do it itself.
         self.pads_itself = stride == (1, 1, 1)
-        padding = tuple(k // 2 for k in kernel) if self.pads_itself else 0
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2) if self.pads_itself else (0, 0, 0)
         self.conv = nn.Conv3d(channels_in, channels_out, kernel, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm3d(channels_out, eps=1e-3, momentum=1e-3)
         self.kernel, self.stride = kernel, stride

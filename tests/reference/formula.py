@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def noise(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers in [−1, 1) that depend on the name and the position alone: the fraction of 43758.5453·sin(12.9898·i + φ)."""
+    """Numbers in [−1, 1) that depend on name and position alone: the fraction of 43758.5453·sin(12.9898·i + φ)."""
     phase = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little") / 2**32 * 2 * np.pi
     hashed = np.sin(np.arange(int(np.prod(shape))) * 12.9898 + phase) * 43758.5453
     return ((hashed - np.floor(hashed)) * 2 - 1).reshape(shape)
