@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,20 @@ def config_dir() -> Path:
     raise ConfigError(f"no configs beside {package}: install aosa from a wheel, or run it from a checkout")
 
 
-def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+def compose(config_name: str, overrides: Sequence[str] = (), config_dirs: Sequence[str] = ()) -> DictConfig:
     """Compose a primary config as a script would; usable inside a running Hydra job, whose own
-    ``--config-dir`` stays in force."""
-    extra = []
+    ``--config-dir`` stays in force.
+
+    Args:
+        config_dirs: further folders to search for configs, as ``--config-dir``.
+    """
+    extra = list(config_dirs)
     if HydraConfig.initialized():
         own = HydraConfig.get().runtime.config_sources
-        extra = [f"file://{s.path}" for s in own if s.provider == "command-line" and s.path]
+        extra += [s.path for s in own if s.provider == "command-line" and s.path]
     if extra:
-        overrides = [*overrides, f"hydra.searchpath=[{','.join(extra)}]"]
+        paths = ",".join(quoted(f"file://{Path(path).absolute()}") for path in extra)
+        overrides = [*overrides, f"hydra.searchpath=[{paths}]"]
     running = GlobalHydra.instance()
     hydra = running.hydra
     running.clear()
@@ -43,6 +49,13 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
             return hydra_compose(config_name, overrides=list(overrides))
     finally:
         running.hydra = hydra
+
+
+def quoted(value: str) -> str:
+    """A text as a value of Hydra's override grammar, whatever characters it holds."""
+    # A backslash is an escape only where a quote follows.
+    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)
+    return f'"{escaped}"'
 
 
 def build(config: DictConfig | None, **extra: Any) -> Any:

@@ -38,7 +38,8 @@ def options_of(thing: object) -> dict[str, object]:
 
     Each argument of ``__init__`` is kept as an attribute of the same name.
     """
-    names = [p for p in inspect.signature(type(thing).__init__).parameters if p != "self"]
+    # Of the class: one without an __init__ of its own has no options.
+    names = list(inspect.signature(type(thing)).parameters)
     return {
         "class": f"{type(thing).__module__}.{type(thing).__qualname__}",
         "version": getattr(thing, "version", 1),

@@ -20,6 +20,7 @@ CLIPS = 1800
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     model = load_model("r3d_tiny", device="cpu")
     print(f"| | right | n | 99 % interval of chance |\n| --- | --- | --- | --- |\n{row('test split', model)}")
     print(row("five distractors", model, distractors=5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from aosa.errors import CheckpointError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
+_TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46")  # a zip; the format before PyTorch 1.6
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -36,11 +38,16 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     if path.stat().st_size == 0:
         raise CheckpointError(f"checkpoint {path}: the file is empty; download it again")
     extra: dict[str, Any] = {}
-    if path.suffix == ".safetensors":
+    with path.open("rb") as file:
+        head = file.read(9)
+    if path.suffix == ".safetensors" or head[8:] == b"{":
         try:
             content: Any = safetensors.torch.load_file(path)
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise CheckpointError(f"checkpoint {path}: damaged or not safetensors ({error})") from None
+    elif not head.startswith(_TORCH):
+        kind = "a plain pickle, refused unread as it could run code" if head[:1] == b"\x80" else "another format"
+        raise CheckpointError(f"checkpoint {path}: neither safetensors nor written by torch.save, but {kind}")
     else:
         content = _torch_load(path)
         if isinstance(content, Mapping):
@@ -59,16 +66,15 @@ def _torch_load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        text = str(error)
-        if "Unsupported" in text or "weights_only" in text or "GLOBAL" in text.upper():
-            asked = text.split("GLOBAL ", 1)[-1].split(" ", 1)[0] if "GLOBAL " in text else "code"
-            raise CheckpointError(
-                f"checkpoint {path}: refused: the file asks to run {asked}, which tensors do not need. "
-                f"If you trust where it comes from, convert it to safetensors in an environment of its own"
-            ) from None
-        raise CheckpointError(f"checkpoint {path}: damaged or not a PyTorch checkpoint") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        if asked is None:
+            raise CheckpointError(f"checkpoint {path}: damaged, or it holds more than tensors") from None
+        raise CheckpointError(
+            f"checkpoint {path}: refused: the file asks to run {asked[1]}, which tensors do not need. If you trust "
+            f"where it comes from, load it in an environment of its own and save its state_dict() alone"
+        ) from None
+    except Exception as error:  # a damaged file can raise anything
+        reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
         raise CheckpointError(f"checkpoint {path}: damaged or not a PyTorch checkpoint ({reason})") from None
 
 
@@ -79,7 +85,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
     Raises:
         CheckpointError: a missing, extra or mis-shaped key, all of them listed; a head of another size, named as
-            such; a tensor with NaN or infinity.
+            such; a tensor with NaN or infinity, or of another kind than plain floating-point numbers.
     """
     tensors, extra = read_checkpoint(path)
     own = network.state_dict()
@@ -90,6 +96,8 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     if missing or unknown or wrong:
         raise CheckpointError(_mismatch(network, Path(path), extra, missing, unknown, wrong))
     for key, value in tensors.items():
+        if value.layout != torch.strided or (own[key].is_floating_point() and not value.is_floating_point()):
+            raise CheckpointError(f"checkpoint {path}: {key} is {value.dtype} {value.layout}, should be dense float")
         if not torch.isfinite(value).all():
             raise CheckpointError(f"checkpoint {path}: {key} holds NaN or infinity; the training that made it diverged")
     network.load_state_dict(tensors, strict=False)

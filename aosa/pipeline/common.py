@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,6 @@ from aosa.explainers.base import Explainer
 from aosa.files import write_atomic
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
-from aosa.options import check_range
 from aosa.pipeline.store import Folder, MapFolder, RecordFolder, canonical, digest
 
 FAILED = 3  # exit status: finished, but some videos failed
@@ -40,12 +40,12 @@ def check_common(config: DictConfig) -> None:
     Raises:
         ConfigError: naming the key.
     """
-    inf = float("inf")
-    for key, low in (("limit", 1), ("threads", 1), ("seed", 0)):
+    for key, low, or_null in (("limit", 1, ", or null"), ("threads", 1, ", or null"), ("seed", 0, "")):
         value = config.get(key)
-        if value is not None and not isinstance(value, int):
-            raise ConfigError(f"{key}={value}: give a whole number of at least {low}, or null")
-        check_range("config", **{key: (value, low, inf)})
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= low
+        if not whole and (value is not None or not or_null):
+            shown = "null" if value is None else value
+            raise ConfigError(f"{key}={shown}: give a whole number of at least {low}{or_null}")
     if config.get("threads"):
         torch.set_num_threads(config.threads)
 
@@ -118,18 +118,27 @@ class Job:
         """The videos to work on, cut to `limit`.
 
         Raises:
-            ConfigError: target=label, and a class of theirs is none of the model's.
+            ConfigError: target=label, and a video has no class or one that is none of the model's; or a target
+                that is none of its classes.
         """
         entries = self.dataset.entries[: self.config.limit]
         if self.config.target == "label":
-            self._check_classes({e.class_name for e in entries})
+            self._check_labels(entries)
+        else:
+            self.fixed_target  # noqa: B018  checked before any work
         return entries
 
-    def _check_classes(self, names: Iterable[str | None]) -> None:
-        unknown = []
-        for name in sorted({n for n in names if n is not None}):
+    def _check_labels(self, entries: list[Entry]) -> None:
+        model, unknown = self.model, []
+        bare = [e.id for e in entries if e.class_name is None]
+        if bare:
+            raise ConfigError(
+                f"target=label: {len(bare)} videos of {self.dataset.name} have no class ({bare[0]!r} …); use "
+                f"target=predicted, or a class's index or name"
+            )
+        for name in sorted({str(e.class_name) for e in entries}):
             try:
-                self.model.class_index(self._mapped(name))
+                model.class_index(self._mapped(name))
             except ConfigError as error:
                 unknown.append((name, error))
         if unknown:
@@ -153,17 +162,38 @@ class Job:
         Raises:
             ConfigError: out of range, an unknown name, or target=label on a clip without one.
         """
-        rule = self.config.target
-        if rule == "label":
+        if self.fixed_target is not None:
+            return self.model.resolve_target(clip, self.fixed_target)
+        if self.config.target == "label":
             if clip.label is None:
                 raise ConfigError(f"clip {clip.id!r} has no label that {self.model.name} knows; use target=predicted")
             return clip.label
-        if rule == "predicted":
-            with torch.no_grad():
-                return int(self.model.logits(clip.tensor(self.model.spec)[None]).argmax())
-        if isinstance(rule, int) or str(rule).isdigit():
-            return self.model.resolve_target(clip, int(rule))
-        return self.model.class_index(str(rule))
+        with torch.no_grad():
+            return int(self.model.logits(clip.tensor(self.model.spec)[None]).argmax())
+
+    @cached_property
+    def fixed_target(self) -> int | None:
+        """The class to explain when it is the same for all clips; None when each has its own.
+
+        Raises:
+            ConfigError: out of range, or an unknown name.
+        """
+        rule, model = self.config.target, self.model
+        if rule in ("label", "predicted"):
+            return None
+        if isinstance(rule, bool) or not isinstance(rule, int | str):
+            raise ConfigError(f"target={rule}: give label, predicted, an index or a class name")
+        names = model.class_names
+        if isinstance(rule, int) or rule.removeprefix("-").isdigit():
+            if names is not None and not 0 <= int(rule) < len(names):
+                raise ConfigError(f"target={rule} is out of range: model {model.name} has classes 0 to {len(names) - 1}")
+            return int(rule)
+        if names is None or rule in names:
+            return model.class_index(rule)
+        folded = {n.casefold(): n for n in names}
+        close = difflib.get_close_matches(rule.casefold(), folded, n=1)
+        hint = f"did you mean {folded[close[0]]!r}?" if close else f"it has {', '.join(names[:10])}" + " …" * (len(names) > 10)
+        raise ConfigError(f"target={rule}: model {model.name} has no such class; {hint}")
 
 
 def walk(
@@ -187,9 +217,9 @@ def walk(
     for entry in bar:
         start = time.perf_counter()
         try:
-            if done(entry):
-                continue
-            do(entry)
+            already = done(entry)
+            if not already:
+                do(entry)
         except (ConfigError, CheckpointError, OSError):
             bar.close()
             raise
@@ -200,7 +230,8 @@ def walk(
             tqdm.write(f"failed: {entry.id}: {reason}", file=sys.stderr)
             continue
         folder.forgive(entry.id)
-        folder.time(entry.id, seconds=round(time.perf_counter() - start, 6))
+        if not already:
+            folder.time(entry.id, seconds=round(time.perf_counter() - start, 6))
     write_failures(folder)
     if failed:
         print(f"{failed} of {len(entries)} videos failed; reasons in {folder.path / 'failures.csv'}", file=sys.stderr)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from aosa.config import build
 from aosa.data.base import Entry
@@ -31,12 +34,18 @@ def run(config: DictConfig) -> int:
         raise AosaError(f"{maps.path}: there are no maps; run scripts/explain.py with the same options first")
     folder.describe(config_yaml=OmegaConf.to_yaml(config, resolve=True))
 
+    def load_map(entry: Entry) -> tuple[Tensor, dict[str, Any]]:
+        if not maps.file(entry.id).exists():
+            reason = maps.failure(entry.id)
+            raise AosaError(f"it has no map: {reason}" if reason else "it has no map; run explain again")
+        return maps.load(entry.id)
+
     def done(entry: Entry) -> bool:
         record = folder.load(entry.id)
-        return record is not None and record.get("map") == maps.load(entry.id)[1]["sha256"]
+        return record is not None and record.get("map") == load_map(entry)[1]["sha256"]
 
     def evaluate(entry: Entry) -> None:
-        saliency, meta = maps.load(entry.id)
+        saliency, meta = load_map(entry)
         if meta["fingerprint"] != job.dataset.fingerprint(entry):
             raise AosaError(f"the video of {entry.id!r} has changed since its map was made; run explain again")
         clip = job.load(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,8 +56,9 @@ class Unit:
 
     def command(self, stage: str, *more: str) -> str:
         """The command line that does the same."""
-        changed = [f"{k}={v}" for k, v in self.common.items() if v != compose(stage)[k]]
-        return " ".join([f"python scripts/{stage}.py", *self._choices, *more, *self.overrides, *changed])
+        usual = compose(stage)
+        changed = [f"{k}={'null' if v is None else v}" for k, v in self.common.items() if v != usual[k]]
+        return shlex.join(["python", f"scripts/{stage}.py", *self._choices, *more, *self.overrides, *changed])
 
     @cached_property
     def job(self) -> Job:

@@ -31,8 +31,11 @@ def run(config: DictConfig) -> int:
     check_common(config)
     if config.video is None:
         raise ConfigError("video=<file> is missing: python scripts/explain_video.py video=clip.mp4 model=i3d explainer=aosa")
+    if config.target == "label":
+        raise ConfigError("target=label: a lone video has no label; give predicted, an index or a class name")
     job = Job(config)
     explainer, model = job.explainer, job.model
+    job.fixed_target  # noqa: B018  a class that the model lacks fails before any work
     window = Window(config.window, config.index, config.interval)
     clip, _, _ = read_clip(Path(str(config.video)).expanduser(), model.spec, window)
     target = job.target(clip)

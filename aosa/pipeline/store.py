@@ -11,6 +11,7 @@ from typing import Any
 import blosc2
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
 from aosa.errors import AosaError
@@ -43,7 +44,8 @@ class Folder:
 
     Args:
         path: the folder.
-        identity: all that makes these results what they are; kept beside them as ``identity.json``.
+        identity: all that makes these results what they are; kept beside them as ``identity.yaml`` (a name
+            that no record of a clip can have).
     """
 
     suffix = ""
@@ -64,7 +66,7 @@ class Folder:
 
     def describe(self, **files: str) -> None:
         """Write the identity, and further files (``config_yaml=…`` becomes config.yaml), beside the results."""
-        write_atomic(self.path / "identity.json", json.dumps(self.identity, indent=1, sort_keys=True) + "\n")
+        write_atomic(self.path / "identity.yaml", yaml.safe_dump(self.identity, allow_unicode=True))
         for name, text in files.items():
             stem, _, kind = name.rpartition("_")
             write_atomic(self.path / f"{stem}.{kind}", text)
@@ -72,6 +74,11 @@ class Folder:
     def fail(self, clip: str, stage: str, reason: str) -> None:
         """Note that a clip could not be done, and why."""
         write_atomic(self.file(clip, ".failure.json"), canonical({"clip": clip, "stage": stage, "reason": reason}))
+
+    def failure(self, clip: str) -> str | None:
+        """Why a clip could not be done; None when it has not failed."""
+        note = read_json(self.file(clip, ".failure.json"))
+        return None if note is None else str(note["reason"])
 
     def forgive(self, clip: str) -> None:
         """The clip is done: forget an earlier failure."""

@@ -151,7 +151,7 @@ class _Clips(Dataset[tuple[Tensor, int] | tuple[str, str]]):
         unnamed = [e.id for e in self.entries if e.class_name is None]
         if unnamed:
             raise ConfigError(f"dataset {dataset.name}: {unnamed[0]!r} has no class, so it cannot be trained on")
-        index = {name: model.class_index(name) for name in {str(e.class_name) for e in self.entries}}
+        index = {name: model.class_index(_mapped(dataset, name)) for name in {str(e.class_name) for e in self.entries}}
         self.labels = [index[str(e.class_name)] for e in self.entries]
         self.flip_key: tuple[object, ...] | None = None
 
@@ -323,11 +323,17 @@ def _model(cfg: DictConfig, dataset: VideoDataset) -> VideoModel:
         torch.manual_seed(key_seed(cfg.seed, "head"))
         if cfg.train.new_head:
             old = _head(model)
-            new = nn.Linear(old.in_features, len(dataset.class_names)).to(model.device)
+            names = list(dict.fromkeys(_mapped(dataset, name) for name in dataset.class_names))
+            new = nn.Linear(old.in_features, len(names)).to(model.device)
             owner, _, attribute = next(n for n, m in model.network.named_modules() if m is old).rpartition(".")
             setattr(model.module(owner), attribute, new)
-            model.class_names = list(dataset.class_names)
+            model.class_names = names
     return model
+
+
+def _mapped(dataset: VideoDataset, class_name: str) -> str:
+    """The model's name of a class, by the data set's class map if it has one."""
+    return getattr(dataset, "class_map", {}).get(class_name, class_name)
 
 
 def _head(model: VideoModel) -> nn.Linear:

@@ -37,11 +37,14 @@ def clip(index: int, size: tuple[int, int, int]) -> np.ndarray:
     return (0.6 * np.stack(waves) + 0.4 * noise(f"clip {index}", (3, *size))).astype(np.float32)
 
 
-def fill(network: nn.Module) -> nn.Module:
-    """Give a network the formula's weights and set it to evaluation mode."""
+def fill(network: nn.Module, *, norm_scale: bool = True) -> nn.Module:
+    """Give a network the formula's weights and set it to evaluation mode; without `norm_scale` those of the batch
+    norms are 1, for implementations that have none."""
     state: dict[str, Tensor] = {
         name: value if name.endswith("num_batches_tracked") else torch.from_numpy(weight(name, tuple(value.shape)))
         for name, value in network.state_dict().items()
     }
+    if not norm_scale:
+        state |= {name: torch.ones_like(value) for name, value in state.items() if name.endswith("bn.weight")}
     network.load_state_dict(state)
     return network.eval()

@@ -1,0 +1,40 @@
+# `make help` lists the targets. Each works from nothing but Python 3.11 or later and pip.
+VENV ?= .venv
+PYTHON ?= python3
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+# A CPU build of torch by default; with CUDA=1 the newest, as the package index gives it.
+CONSTRAINTS := $(if $(CUDA),,-c constraints.txt)
+
+.PHONY: help setup demo test lint bench weights-i3d clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make the virtual environment (.venv) and install aosa into it; CUDA=1 for a GPU
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[dev]'
+	touch $@
+
+demo: setup ## run the whole pipeline on the embedded data set; ends in outputs/demo/report/index.html
+	$(PY) scripts/reproduce.py experiment=demo
+
+test: setup ## run the tests
+	$(PY) -m pytest -n 2 --dist loadscope
+
+lint: setup ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: setup ## print speed and memory as ratios to bare forward passes
+	$(PY) scripts/benchmark.py
+
+weights-i3d: setup ## fetch the Kinetics-400 weights of I3D into data/weights
+	$(PY) scripts/weights_i3d.py
+
+clean: ## remove the virtual environment and the caches; data and outputs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

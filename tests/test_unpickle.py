@@ -1,0 +1,75 @@
+"""Pickles that hold plain data are read; whatever asks for more is refused and never run."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aosa.errors import AosaError
+from aosa.unpickle import load_plain_pickle
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_data_comes_back(protocol: int) -> None:
+    data = {"a": [1, 2.5, None, True, (b"x", "ü")], "boxes": np.arange(8, dtype=np.int16).reshape(2, 4), 3: {"f": 0.1}}
+    data["number"] = np.float32(0.25)
+    back = load_plain_pickle(io.BytesIO(pickle.dumps(data, protocol)), "p.pkl")
+    assert (back["boxes"] == data["boxes"]).all()
+    assert back["boxes"].dtype == np.int16
+    assert {k: v for k, v in back.items() if k != "boxes"} == {k: v for k, v in data.items() if k != "boxes"}
+
+
+def test_arrays_of_old_numpy_are_read() -> None:
+    new = pickle.dumps(np.arange(3.0), protocol=2)
+    old = new.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    assert old != new
+    assert load_plain_pickle(io.BytesIO(old), "p.pkl").tolist() == [0.0, 1.0, 2.0]
+
+
+class Calls:
+    """Unpickled without care, it calls a function."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("function", [os.mkdir, exec, getattr])
+def test_a_function_is_refused_by_name_and_not_called(
+    function: Callable[..., Any], protocol: int, nested: bool, tmp_path: Path
+) -> None:
+    victim = str(tmp_path / "pwned")
+    arguments = {os.mkdir: (victim,), exec: (f"import os; os.mkdir({victim!r})",), getattr: (os, "mkdir")}
+    payload: Any = Calls(function, *arguments[function])
+    if nested:  # inside an array of objects, behind what is allowed
+        inner, payload = payload, np.empty(1, object)
+        payload[0] = inner
+    if function is getattr:
+        payload = Calls(getattr, "", "join")
+    content = pickle.dumps({"boxes": payload}, protocol)
+    with pytest.raises(AosaError, match=rf"evil\.pkl: refused: this pickle asks for \w+\.{function.__name__}"):
+        load_plain_pickle(io.BytesIO(content), "evil.pkl")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_class_is_refused_too() -> None:
+    with pytest.raises(AosaError, match=r"refused: this pickle asks for fractions\.Fraction"):
+        load_plain_pickle(io.BytesIO(pickle.dumps(Fraction(1, 3))), "p.pkl")
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", pickle.dumps({"a": np.arange(100)})[:60]])
+def test_a_broken_pickle_is_named(content: bytes) -> None:
+    with pytest.raises(AosaError, match=r"broken\.pkl: not a readable pickle"):
+        load_plain_pickle(io.BytesIO(content), "broken.pkl")
