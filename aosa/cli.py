@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import errno
 import importlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import hydra
-from hydra.errors import HydraException, OverrideParseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aosa.config import compose, config_dir
+from aosa.config import compose, config_dir, quoted
 from aosa.errors import AosaError
 
 STAGES = ("prepare", "explain", "evaluate", "tabulate", "reproduce", "explain_video", "benchmark", "train")
@@ -28,6 +32,8 @@ def main(stage: str) -> None:
     Exit status: 0 all done; 1 an error, told in one message; 3 finished, but some videos failed;
     130 interrupted. With ``HYDRA_FULL_ERROR=1`` errors show their traceback.
     """
+    # The folder of the scripts comes first there, and its names (tabulate) would hide packages.
+    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(sys.argv[0]).resolve().parent]
     wants_traceback = os.environ.get(_FULL) == "1"
     module = importlib.import_module(f"aosa.pipeline.{stage}")
     codes: list[int] = []
@@ -40,7 +46,7 @@ def main(stage: str) -> None:
             if wants_traceback:
                 raise
             # Told here, so that the other jobs of a sweep go on.
-            codes.append(_tell(error, stage))
+            codes.append(_tell(describe(error, stage, sys.argv[1:])))
 
     if wants_traceback:
         job()
@@ -52,15 +58,17 @@ def main(stage: str) -> None:
         except KeyboardInterrupt:
             print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
             sys.exit(130)
-        except Exception as error:
-            sys.exit(_tell(error, stage))
+        except (AosaError, HydraException, OmegaConfBaseException, OSError) as error:
+            sys.exit(_tell(describe(error, stage, sys.argv[1:])))
+        except Exception as error:  # Hydra's own checks, such as of dataset=null
+            sys.exit(_tell(f"no config can be made of these options: {error}"))
         finally:
             del os.environ[_FULL]
     sys.exit(max(codes, default=0))
 
 
-def _tell(error: Exception, stage: str) -> int:
-    print(f"error: {describe(error, stage, sys.argv[1:])}", file=sys.stderr)
+def _tell(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
     return 1
 
 
@@ -74,52 +82,102 @@ def entry() -> None:
     main(stage)
 
 
-def describe(error: Exception, stage: str, overrides: Sequence[str]) -> str:
+def describe(error: Exception, stage: str, arguments: Sequence[str]) -> str:
     """One message for the user."""
     if isinstance(error, AosaError):
         return str(error)
     if isinstance(error, OverrideParseException):
-        return _quoting(error, stage)
+        return _quoting(error, stage, arguments)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _composition(error, stage, overrides)
+        return _composition(error, stage, arguments)
     if isinstance(error, OSError):
         return _system(error)
-    return f"{type(error).__name__}: {error}\n(a bug, or something aosa should have told you better; {_FULL}=1 shows where)"
-
-
-def _quoting(error: OverrideParseException, stage: str) -> str:
-    key, _, value = error.override.partition("=")
-    if not value:
-        return f"{error.override!r} is not an override: write key=value"
-    inner = value.strip("'\"").replace("\\", "\\\\").replace('"', '\\"')
     return (
-        f"the value of {key!r} holds characters that Hydra's grammar reserves; quote it twice:\n"
-        f"  python scripts/{stage}.py '{key}=\"{inner}\"'"
+        f"{type(error).__name__}: {error}\n"
+        f"(a bug, or something aosa should have told you better; {_FULL}=1 shows where)"
     )
 
 
-def _composition(error: Exception, stage: str, overrides: Sequence[str]) -> str:
+def _quoting(error: OverrideParseException, stage: str, arguments: Sequence[str]) -> str:
+    key, equals, _ = error.override.partition("=")
+    if not equals:
+        return f"{error.override!r} is not an override: write key=value"
+    return (
+        f"the value of {key!r} holds characters that Hydra's grammar reserves; quote it twice:\n"
+        f"  {_command(stage, [_requote(a) if _is_override(a) and not _parses(a) else a for a in arguments])}"
+    )
+
+
+def _requote(override: str) -> str:
+    key, _, value = override.partition("=")
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    return f"{key}={quoted(value)}"
+
+
+def _parses(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_overrides([override])
+    except OverrideParseException:
+        return False
+    return True
+
+
+def _is_override(argument: str) -> bool:
+    return "=" in argument and not argument.startswith("-")
+
+
+def _command(stage: str, arguments: Sequence[str]) -> str:
+    program = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else ["aosa", stage]
+    return shlex.join([*program, *arguments])
+
+
+def _composition(error: Exception, stage: str, arguments: Sequence[str]) -> str:
     text = re.split(r"\n+Config search path", str(error))[0].strip()
-    found = re.search(r"Could not override '([^']+)'", text)
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        choices = [o for o in error.options if o != name]
+        return f"there is no {group}={name}{_hint(name, choices, f'{group}=')}\n  choices: {', '.join(choices)}"
+    found = re.match(r"Ambiguous value for argument '(.+)'", text)
+    if found:
+        override = found.group(1)
+        key, _, value = override.partition("=")
+        return (
+            f"{override}: to run once for each of these values add -m; for a list write {key}=[{value}]; for one value "
+            f"with commas:\n  {_command(stage, [_requote(a) if a == override else a for a in arguments])}"
+        )
+    found = re.match(r"(?:Could not override|Key) '([^']+)'", text)
     if not found:
         return text
     key = found.group(1)
-    rest = [o for o in overrides if "=" in o and not o.startswith("-") and o.partition("=")[0].strip("+~") != key]
+    rest = [a for a in arguments if _is_override(a) and a.partition("=")[0].lstrip("+~") != key]
     try:
-        config = compose(stage, rest)
+        node = compose(stage, rest, _config_dirs(arguments))
     except Exception:
         return text
-    parent = key.rpartition(".")[0]
-    node = OmegaConf.select(config, parent) if parent else config
-    keys = [f"{parent}.{k}" if parent else str(k) for k in node] if isinstance(node, DictConfig) else []
-    keys = [k for k in keys if not k.endswith("_target_")]
-    close = difflib.get_close_matches(key, keys, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"there is no key {key!r} in the config of {stage}{hint}\n  keys: {', '.join(keys)}" if keys else text
+    parent = ""
+    for part in key.split(".")[:-1]:
+        below = OmegaConf.select(node, part)
+        if not isinstance(below, DictConfig):
+            break
+        node, parent = below, f"{parent}{part}."
+    keys = [f"{parent}{k}" for k in node if not str(k).startswith("_")]
+    return f"there is no key {key!r} in the config of {stage}{_hint(key, keys)}\n  keys: {', '.join(keys)}"
+
+
+def _hint(name: str, known: Sequence[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+def _config_dirs(arguments: Sequence[str]) -> list[str]:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    return parser.parse_known_args(arguments)[0].config_dir
 
 
 def _system(error: OSError) -> str:
-    where = error.filename or "a file"
+    where = str(error.filename or "a file")
     if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         return (
             f"no room to write {where}: {error.strerror}. What is finished is kept; "

@@ -53,9 +53,7 @@ class InputSpec:
         if self.resize not in ("short", "squash"):
             raise ConfigError(f"model.spec.resize must be short or squash, got {self.resize!r}")
         if self.short is not None and self.short < max(self.size):
-            raise ConfigError(
-                f"model.spec.short is {self.short}, smaller than the crop {list(self.size)}"
-            )
+            raise ConfigError(f"model.spec.short is {self.short}, smaller than the crop {list(self.size)}")
 
     @property
     def span(self) -> int:
@@ -115,9 +113,7 @@ class Clip:
             self.frames = torch.as_tensor(np.ascontiguousarray(self.frames))
         shape = tuple(self.frames.shape)
         if self.frames.dtype != torch.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
-            raise VideoError(
-                f"clip {self.id!r}: frames must be uint8 T×H×W×3, got {self.frames.dtype} {shape}"
-            )
+            raise VideoError(f"clip {self.id!r}: frames must be uint8 T×H×W×3, got {self.frames.dtype} {shape}")
         if self.boxes is not None and len(self.boxes) != shape[0]:
             raise VideoError(f"clip {self.id!r}: {len(self.boxes)} box lists for {shape[0]} frames")
 

@@ -70,4 +70,8 @@ def build(config: DictConfig | None, **extra: Any) -> Any:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, AosaError):
             cause = cause.__cause__
-        raise cause or ConfigError(str(error)) from None
+        if cause is None:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            key = re.search(r"full_key: (.+)", str(error))
+            cause = ConfigError(f"{key.group(1)}: {reason}" if key else reason)
+        raise cause from None

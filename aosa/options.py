@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from numbers import Integral
 
 from aosa.errors import ConfigError
 
@@ -21,6 +22,18 @@ def check_range(owner: str, **limits: tuple[float | None, float, float]) -> None
             raise ConfigError(f"{owner}.{key}={value}: give a number {limit}")
 
 
+def check_whole(owner: str, **limits: tuple[int | None, int]) -> None:
+    """Refuse options that are not whole numbers of at least so much: ``check_whole("explainer", stride=(stride, 1))``;
+    None passes.
+
+    Raises:
+        ConfigError: naming the key, the value and the least.
+    """
+    for key, (value, low) in limits.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < low):
+            raise ConfigError(f"{owner}.{key}={value}: give a whole number of at least {low}")
+
+
 def check_choice(owner: str, **choices: tuple[object, tuple[object, ...]]) -> None:
     """Refuse options that are not among their choices.
 
@@ -29,7 +42,9 @@ def check_choice(owner: str, **choices: tuple[object, tuple[object, ...]]) -> No
     """
     for key, (value, allowed) in choices.items():
         if value not in allowed:
-            names = ", ".join("null" if a is None else str(a).lower() if isinstance(a, bool) else str(a) for a in allowed)
+            names = ", ".join(
+                "null" if a is None else str(a).lower() if isinstance(a, bool) else str(a) for a in allowed
+            )
             raise ConfigError(f"{owner}.{key}={value}: choose one of {names}")
 
 

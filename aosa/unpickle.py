@@ -10,8 +10,15 @@ from aosa.errors import AosaError
 
 # Arrays and numpy numbers; containers, strings and numbers need no global at all.
 _ALLOWED = {
-    (f"{package}.multiarray", name) for package in ("numpy.core", "numpy._core") for name in ("_reconstruct", "scalar")
+    (f"{package}.{module}", name)
+    for package in ("numpy.core", "numpy._core")
+    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
 } | {("numpy", "ndarray"), ("numpy", "dtype")}
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """What protocols 0 to 2 write bytes with, for this one encoding."""
+    return text.encode({"latin1": "latin1"}[encoding])
 
 
 class _Unpickler(pickle.Unpickler):
@@ -20,6 +27,8 @@ class _Unpickler(pickle.Unpickler):
         self.source = source
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return _latin1
         if (module, name) not in _ALLOWED:
             raise AosaError(
                 f"{self.source}: refused: this pickle asks for {module}.{name}, and may hold nothing but "

@@ -1,4 +1,4 @@
-"""Overlay, contact sheet and map of one video: python scripts/explain_video.py video=clip.mp4 model=i3d explainer=aosa"""
+"""Overlay, contact sheet and map of one video: python scripts/explain_video.py video=clip.mp4 model=i3d"""
 
 from aosa.cli import main
 

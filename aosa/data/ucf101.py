@@ -15,7 +15,7 @@ from aosa.data.base import Entry, Problem
 from aosa.data.class_map import check_classes
 from aosa.data.files import FileDataset
 from aosa.errors import ConfigError
-from aosa.options import check_choice, check_range
+from aosa.options import check_choice, check_whole
 
 _JSON_SUBSETS = {"train": "training", "test": "validation"}
 
@@ -63,7 +63,7 @@ class UCF101(FileDataset):
         super().__init__(root, name, window, index, interval, class_map)
         check_choice("dataset", layout=(layout, ("video", "frames")), split=(split, (1, 2, 3)))
         check_choice("dataset", subset=(subset, ("test", "train")))
-        check_range("dataset", limit_per_class=(limit_per_class, 1, float("inf")))
+        check_whole("dataset", limit_per_class=(limit_per_class, 1))
         self.layout, self.split, self.subset = layout, split, subset
         self.class_names = self.all_classes()
         if classes is not None:

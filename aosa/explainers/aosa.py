@@ -7,7 +7,7 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.explainers.base import Explainer
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_range
+from aosa.options import check_choice, check_whole
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import masked_probabilities
 from aosa.removal.tubes import AdaptiveMasks
@@ -52,9 +52,8 @@ class AOSA(Explainer):
         letter_box: bool = False,
         compat: str | None = None,
     ) -> None:
-        inf = float("inf")
         check_choice("explainer", fill=(fill, FILLS), weighting=(weighting, WEIGHTINGS))
-        check_range("explainer", margin=(margin, 1, inf), window=(window, 1, inf))
+        check_whole("explainer", margin=(margin, 1), window=(window, 1))
         self.masks = AdaptiveMasks(
             stride=stride,
             box=box,

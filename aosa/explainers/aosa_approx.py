@@ -10,7 +10,7 @@ from aosa.clip import Clip
 from aosa.errors import ConfigError
 from aosa.explainers.base import Explainer
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_range
+from aosa.options import check_choice, check_whole
 from aosa.removal.boxes import BoxUnions
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.tubes import AdaptiveMasks
@@ -63,7 +63,6 @@ class AOSAApprox(Explainer):
         letter_box: bool = False,
         compat: str | None = None,
     ) -> None:
-        inf = float("inf")
         check_choice(
             "explainer",
             fill=(fill, FILLS),
@@ -72,7 +71,7 @@ class AOSAApprox(Explainer):
             iqr=(iqr, (True, False)),
             expand=(expand, ("authors", "occluded")),
         )
-        check_range("explainer", margin=(margin, 1, inf), window=(window, 1, inf))
+        check_whole("explainer", margin=(margin, 1), window=(window, 1))
         if iqr and relu:
             raise ConfigError("explainer.iqr=true needs explainer.relu=false: neither paper defines the two together")
         self.masks = AdaptiveMasks(

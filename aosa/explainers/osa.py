@@ -11,7 +11,7 @@ from aosa.clip import Clip
 from aosa.errors import ConfigError
 from aosa.explainers.base import Explainer
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_range
+from aosa.options import check_choice, check_whole
 from aosa.removal.boxes import BoxUnions
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import masked_probabilities
@@ -48,7 +48,7 @@ class OSA(Explainer):
             if isinstance(value, int) or len(value) != 3:
                 raise ConfigError(f"explainer.{key}={value}: give [frames, height, width]")
             for length in value:
-                check_range("explainer", **{key: (length, 1, float("inf"))})
+                check_whole("explainer", **{key: (length, 1)})
         check_choice("explainer", fill=(fill, FILLS), weighting=(weighting, WEIGHTINGS))
         self.box = box
         self.stride = stride

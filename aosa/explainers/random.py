@@ -8,6 +8,7 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.explainers.base import Explainer
 from aosa.models.base import VideoModel
+from aosa.options import check_whole
 from aosa.rng import generator
 
 
@@ -19,6 +20,7 @@ class Random(Explainer):
     """
 
     def __init__(self, seed: int = 0) -> None:
+        check_whole("explainer", seed=(seed, 0))
         self.seed = seed
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:

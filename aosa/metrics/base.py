@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,8 +23,8 @@ class Metric(ABC):
     """
 
     version = 1
-    columns: dict[str, str] = {}
-    weights: dict[str, str] = {}
+    columns: ClassVar[dict[str, str]] = {}
+    weights: ClassVar[dict[str, str]] = {}
 
     def __call__(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int | None = None) -> dict[str, object]:
         """Score one map.
@@ -40,9 +41,7 @@ class Metric(ABC):
         if explained is not None and target is not None and explained != target:
             raise ConfigError(f"clip {clip.id!r}: target={target}, but the map explains class {explained}")
         if tuple(saliency.shape) != clip.size:
-            raise AosaError(
-                f"clip {clip.id!r}: the map is {tuple(saliency.shape)}, the clip {clip.size} (T, H, W)"
-            )
+            raise AosaError(f"clip {clip.id!r}: the map is {tuple(saliency.shape)}, the clip {clip.size} (T, H, W)")
         if not torch.isfinite(saliency).all():
             raise AosaError(f"clip {clip.id!r}: the map holds NaN or infinity, so its voxels have no order")
         if saliency.max() == saliency.min():

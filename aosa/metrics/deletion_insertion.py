@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_range
+from aosa.options import check_choice, check_whole
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import RankMasks, masked_probabilities
 
@@ -33,12 +35,12 @@ class DeletionInsertion(Metric):
         probability of the target on the clip as it is; predicted class.
     """
 
-    columns = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
+    columns: ClassVar[dict[str, str]] = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
 
     def __init__(
         self, steps: int = 28, deletion: str = "constant", insertion: str = "blur", ranking: str = "clip"
     ) -> None:
-        check_range("metric", steps=(steps, 1, float("inf")))
+        check_whole("metric", steps=(steps, 1))
         check_choice(
             "metric", deletion=(deletion, FILLS), insertion=(insertion, FILLS), ranking=(ranking, ("clip", "frame"))
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from torch import Tensor
 
@@ -26,8 +28,8 @@ class SpatialPointing(Metric):
         value is Σ hits / Σ frames over the clips.
     """
 
-    columns = {"spt": "higher"}
-    weights = {"spt": "frames"}
+    columns: ClassVar[dict[str, str]] = {"spt": "higher"}
+    weights: ClassVar[dict[str, str]] = {"spt": "frames"}
 
     def __init__(self, radius: float = 7) -> None:
         check_range("metric", radius=(radius, 0, float("inf")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from aosa.clip import Clip
@@ -24,7 +26,7 @@ class TruthScore(Metric):
         AosaError: the clip has no ground truth.
     """
 
-    columns = {"truth": "higher"}
+    columns: ClassVar[dict[str, str]] = {"truth": "higher"}
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""

@@ -186,13 +186,19 @@ class Job:
         names = model.class_names
         if isinstance(rule, int) or rule.removeprefix("-").isdigit():
             if names is not None and not 0 <= int(rule) < len(names):
-                raise ConfigError(f"target={rule} is out of range: model {model.name} has classes 0 to {len(names) - 1}")
+                raise ConfigError(
+                    f"target={rule} is out of range: model {model.name} has classes 0 to {len(names) - 1}"
+                )
             return int(rule)
         if names is None or rule in names:
             return model.class_index(rule)
         folded = {n.casefold(): n for n in names}
         close = difflib.get_close_matches(rule.casefold(), folded, n=1)
-        hint = f"did you mean {folded[close[0]]!r}?" if close else f"it has {', '.join(names[:10])}" + " …" * (len(names) > 10)
+        hint = (
+            f"did you mean {folded[close[0]]!r}?"
+            if close
+            else f"it has {', '.join(names[:10])}" + " …" * (len(names) > 10)
+        )
         raise ConfigError(f"target={rule}: model {model.name} has no such class; {hint}")
 
 

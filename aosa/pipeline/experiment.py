@@ -107,7 +107,9 @@ def units(config: DictConfig) -> Iterator[Unit]:
     for grid in grids:
         for model in grid["models"]:
             for explainer in grid["explainers"]:
-                if model in (config.get("models") or [model]) and explainer in (config.get("explainers") or [explainer]):
+                if model in (config.get("models") or [model]) and explainer in (
+                    config.get("explainers") or [explainer]
+                ):
                     options = (grid.get("explainer_options") or {}).get(explainer, [])
                     yield Unit(
                         grid["dataset"],
@@ -161,7 +163,18 @@ def collect(all_units: list[Unit]) -> Results:
         rows += mine
     frame = pd.DataFrame(
         rows,
-        columns=["dataset", "model", "explainer", "column", "clip", "group", "class_name", "value", "weight", "correct"],
+        columns=[
+            "dataset",
+            "model",
+            "explainer",
+            "column",
+            "clip",
+            "group",
+            "class_name",
+            "value",
+            "weight",
+            "correct",
+        ],
     )
     return Results(frame, curves, columns)
 

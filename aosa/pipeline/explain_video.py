@@ -30,7 +30,9 @@ def run(config: DictConfig) -> int:
     """
     check_common(config)
     if config.video is None:
-        raise ConfigError("video=<file> is missing: python scripts/explain_video.py video=clip.mp4 model=i3d explainer=aosa")
+        raise ConfigError(
+            "video=<file> is missing: python scripts/explain_video.py video=clip.mp4 model=i3d explainer=aosa"
+        )
     if config.target == "label":
         raise ConfigError("target=label: a lone video has no label; give predicted, an index or a class name")
     job = Job(config)
@@ -55,10 +57,13 @@ def run(config: DictConfig) -> int:
         "target": target,
     }
     out = Path(config.output_root) / "videos" / clip.id / f"{model.name}-{job.explainer_name}-{digest(identity)}"
-    title = f"{names[target]} ({float(probabilities[target]):.2f}) · {display_name(job.explainer_name)} · {display_name(model.name)}"
-    fps = config.fps
-    overlay(clip, saliency).save(out / "overlay.mp4", fps=fps)
-    save_png(contact_sheet(clip, saliency, title=title), out / "contact_sheet.png")
+    shown = (
+        f"{names[target]} ({float(probabilities[target]):.2f})",
+        display_name(job.explainer_name),
+        display_name(model.name),
+    )
+    overlay(clip, saliency).save(out / "overlay.mp4", fps=config.fps)
+    save_png(contact_sheet(clip, saliency, title=" · ".join(shown)), out / "contact_sheet.png")
     save_map(out / "map.b2nd", saliency, {"clip": clip.id, "target": target, "target_name": names[target]})
     info = {
         **identity,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -11,14 +12,18 @@ from aosa.errors import ConfigError
 
 
 def _farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return cv2.calcOpticalFlowFarneback(
-        first, second, None, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=0
+    start = np.zeros((*first.shape, 2), np.float32)  # not read: flags=0
+    return np.asarray(
+        cv2.calcOpticalFlowFarneback(
+            first, second, start, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=0
+        )
     )
 
 
 def _dis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     # A fresh object a pair: it would otherwise start from the flow before.
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return np.asarray(dis.calc(first, second, None))  # type: ignore[call-overload]  # a given flow would be its start
 
 
 FLOWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"farneback": _farneback, "dis": _dis}
@@ -45,4 +50,4 @@ def optical_flow(frames: np.ndarray, method: str = "farneback", *, swap_channels
     grey = [cv2.cvtColor(np.ascontiguousarray(frame), code) for frame in frames]
     if len(grey) < 2:
         return np.zeros((0, *frames.shape[1:3], 2), np.float32)
-    return np.stack([FLOWS[method](a, b) for a, b in zip(grey[:-1], grey[1:], strict=True)])
+    return np.stack([FLOWS[method](a, b) for a, b in pairwise(grey)])

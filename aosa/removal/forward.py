@@ -31,7 +31,7 @@ class RankMasks:
         keep: occlude all but the first `count` instead.
     """
 
-    def __init__(self, rank: Tensor, counts: Sequence[int], *, keep: bool = False) -> None:
+    def __init__(self, rank: Tensor, counts: Sequence[int] | np.ndarray, *, keep: bool = False) -> None:
         self.rank = rank
         self.counts = torch.as_tensor(counts)
         self.keep = keep

@@ -7,7 +7,7 @@ import torch
 
 from aosa.clip import Clip, InputSpec
 from aosa.errors import ConfigError
-from aosa.options import check_choice, check_range
+from aosa.options import check_choice, check_whole
 from aosa.removal.boxes import BoxUnions
 from aosa.removal.flow import FLOWS, optical_flow
 
@@ -31,10 +31,10 @@ class AdaptiveMasks:
             so that motion under half a pixel a frame never moves a box.
         letter_box: if the mean of the top and bottom three rows over the clip is below 15.5 of 255, anchor
             only between the bars and stop a tube that reaches them (the authors' unpublished rule).
-        compat: ``authors`` follows the authors' code to the last choice: the letter-box rule, frames floored to 8 bits and turned
-            grey with red and blue exchanged, displacement = raw flow, a tube ends when its unrounded
-            position leaves [0, H−1], own similarity 0 instead of excluded, ties as NumPy's default sort
-            leaves them.
+        compat: ``authors`` follows the authors' code to the last choice: the letter-box rule, frames floored to
+            8 bits and turned grey with red and blue exchanged, displacement = raw flow, a tube ends when its
+            unrounded position leaves [0, H−1], own similarity 0 instead of excluded, ties as NumPy's default
+            sort leaves them.
 
     Raises:
         ConfigError: an option out of its range.
@@ -56,13 +56,15 @@ class AdaptiveMasks:
         self.box = (box, box) if isinstance(box, int) else tuple(box)
         if len(self.box) != 2:
             raise ConfigError(f"explainer.box={box}: give a side, or [height, width]")
-        check_range("explainer", stride=(stride, 1, inf), neighbours=(neighbours, 0, inf))
-        check_range("explainer", box=(self.box[0], 1, inf))
-        check_range("explainer", box=(self.box[1], 1, inf))
+        check_whole("explainer", stride=(stride, 1), neighbours=(neighbours, 0))
+        for side in self.box:
+            check_whole("explainer", box=(side, 1))
         check_choice(
             "explainer",
             flow=(flow, tuple(FLOWS)),
             displacement=(displacement, ("positions", "flow")),
+            subpixel=(subpixel, (True, False)),
+            letter_box=(letter_box, (True, False)),
             compat=(compat, (None, "authors")),
         )
         self.stride = stride
@@ -170,9 +172,7 @@ def track(
     return np.stack(positions, axis=1), np.stack(living, axis=1), moves
 
 
-def tube_boxes(
-    positions: np.ndarray, alive: np.ndarray, box: tuple[int, int], frame: tuple[int, int]
-) -> np.ndarray:
+def tube_boxes(positions: np.ndarray, alive: np.ndarray, box: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
     """Boxes [y − h//2, y + h − h//2) around N×T×2 positions, clipped to the frame, empty where not alive:
     int N×T×4 (y0, y1, x0, x1)."""
     centre = np.rint(positions).astype(np.int64)

@@ -28,7 +28,9 @@ def test_pooling_per_frame_differs_where_the_layer_has_time() -> None:
     torch.testing.assert_close(whole, framewise, rtol=1e-4, atol=1e-6)
     # … and differ as soon as it is not.
     model.network.forward = lambda x: (  # type: ignore[method-assign]
-        model.network.fc((model.network.layer4(model.network.stem(x)) * torch.arange(1, 5).view(4, 1, 1)).mean((2, 3, 4)))
+        model.network.fc(
+            (model.network.layer4(model.network.stem(x)) * torch.arange(1, 5).view(4, 1, 1)).mean((2, 3, 4))
+        )
     )
     whole = GradCAM(pooling="clip", relu=False)(model, clip, 1)
     framewise = GradCAM(pooling="frame", relu=False)(model, clip, 1)

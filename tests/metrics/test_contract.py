@@ -66,7 +66,10 @@ def test_truth_score_of_known_maps() -> None:
     half[0, 0, 0] = 2
     # 2 of 4 frames found, then ties by index fill up with voxels outside the region: first row and column.
     assert TruthScore()(small_model(), clip, half, 1)["truth"] == pytest.approx(0.5, abs=0.05)
-    big = [TruthScore()(small_model(), clip, torch.rand(clip.size, generator=torch.Generator().manual_seed(s)), 1) for s in range(40)]
+    big = [
+        TruthScore()(small_model(), clip, torch.rand(clip.size, generator=torch.Generator().manual_seed(s)), 1)
+        for s in range(40)
+    ]
     mean = sum(r["truth"] for r in big) / len(big)
     assert mean == pytest.approx(big[0]["relevant"], abs=0.02)
 

@@ -50,7 +50,10 @@ def test_the_true_contributions_beat_any_other_order() -> None:
     x = clip.tensor(SPEC)
     weight = (model.network.weight[1] - model.network.weight[[0, 2]].mean(dim=0)).detach().view_as(x)
     best = (weight * x).sum(dim=0)
-    scores = [DeletionInsertion(insertion="constant")(model, clip, s, 1)["overall"] for s in (best, torch.rand(clip.size), -best)]
+    scores = [
+        DeletionInsertion(insertion="constant")(model, clip, s, 1)["overall"]
+        for s in (best, torch.rand(clip.size), -best)
+    ]
     assert scores[0] > scores[1] > scores[2]
 
 
