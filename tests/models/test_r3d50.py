@@ -36,6 +36,13 @@ def test_logits_are_those_of_the_published_implementation(network: nn.Module, in
     assert distance(network, index) < 1e-5
 
 
+def test_the_inputs_of_the_reference_are_told_apart() -> None:
+    logits = np.array(REFERENCE["logits"])
+    for index in range(3):
+        others = np.delete(logits, index, axis=0)
+        assert (np.abs(others - logits[index]).max(axis=1) > 0.1 * np.abs(logits[index]).max()).all()
+
+
 def test_names_and_shapes_are_those_of_the_published_checkpoints() -> None:
     layout = "\n".join(f"{name} {list(value.shape)}" for name, value in R3D50(num_classes=101).state_dict().items())
     assert hashlib.sha256(layout.encode()).hexdigest() == REFERENCE["layout"]
