@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import importlib
 import os
@@ -15,11 +14,11 @@ from pathlib import Path
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from aosa.config import compose, config_dir, quoted
+from aosa.config import config_dir, describe_composition, quoted
 from aosa.errors import AosaError
 
 STAGES = ("prepare", "explain", "evaluate", "tabulate", "reproduce", "explain_video", "benchmark", "train")
@@ -133,12 +132,7 @@ def _command(stage: str, arguments: Sequence[str]) -> str:
 
 
 def _composition(error: Exception, stage: str, arguments: Sequence[str]) -> str:
-    text = re.split(r"\n+Config search path", str(error))[0].strip()
-    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        choices = [o for o in error.options if o != name]
-        return f"there is no {group}={name}{_hint(name, choices, f'{group}=')}\n  choices: {', '.join(choices)}"
-    found = re.match(r"Ambiguous value for argument '(.+)'", text)
+    found = re.match(r"Ambiguous value for argument '(.+)'", str(error))
     if found:
         override = found.group(1)
         key, _, value = override.partition("=")
@@ -146,28 +140,9 @@ def _composition(error: Exception, stage: str, arguments: Sequence[str]) -> str:
             f"{override}: to run once for each of these values add -m; for a list write {key}=[{value}]; for one value "
             f"with commas:\n  {_command(stage, [_requote(a) if a == override else a for a in arguments])}"
         )
-    found = re.match(r"(?:Could not override|Key) '([^']+)'", text)
-    if not found:
-        return text
-    key = found.group(1)
-    rest = [a for a in arguments if _is_override(a) and a.partition("=")[0].lstrip("+~") != key]
-    try:
-        node = compose(stage, rest, _config_dirs(arguments))
-    except Exception:
-        return text
-    parent = ""
-    for part in key.split(".")[:-1]:
-        below = OmegaConf.select(node, part)
-        if not isinstance(below, DictConfig):
-            break
-        node, parent = below, f"{parent}{part}."
-    keys = [f"{parent}{k}" for k in node if not str(k).startswith("_")]
-    return f"there is no key {key!r} in the config of {stage}{_hint(key, keys)}\n  keys: {', '.join(keys)}"
-
-
-def _hint(name: str, known: Sequence[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
+    return describe_composition(
+        error, stage, [a for a in arguments if _is_override(a) or a.startswith("~")], _config_dirs(arguments)
+    )
 
 
 def _config_dirs(arguments: Sequence[str]) -> list[str]:

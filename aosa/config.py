@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from aosa.errors import AosaError, ConfigError
 
@@ -33,6 +35,9 @@ def compose(config_name: str, overrides: Sequence[str] = (), config_dirs: Sequen
 
     Args:
         config_dirs: further folders to search for configs, as ``--config-dir``.
+
+    Raises:
+        ConfigError: an unknown key or choice; the message names those there are.
     """
     extra = list(config_dirs)
     if HydraConfig.initialized():
@@ -47,8 +52,45 @@ def compose(config_name: str, overrides: Sequence[str] = (), config_dirs: Sequen
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
             return hydra_compose(config_name, overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(describe_composition(error, config_name, overrides, config_dirs)) from None
     finally:
         running.hydra = hydra
+
+
+def describe_composition(
+    error: Exception, config_name: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()
+) -> str:
+    """What is wrong with the overrides, in one message: the key or choice, what was meant, those there are."""
+    text = re.split(r"\n+Config search path", str(error))[0].strip()
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        hint = _hint(name, error.options, f"{group}=")
+        return f"there is no {group}={name}{hint}\n  choices: {', '.join(error.options)}"
+    found = re.match(r"(?:Could not override|Could not delete from config\.|Key) '([^']+)'", text)
+    if not found:
+        return text
+    key = found.group(1)
+    rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
+    if len(rest) == len(overrides):
+        return text
+    try:
+        node = compose(config_name, rest, config_dirs)
+    except ConfigError:
+        return text
+    parent = ""
+    for part in key.split(".")[:-1]:
+        below = OmegaConf.select(node, part)
+        if not isinstance(below, DictConfig):
+            break
+        node, parent = below, f"{parent}{part}."
+    keys = [f"{parent}{k}" for k in map(str, node) if not k.startswith("_")]
+    return f"there is no key {key!r} in the config of {config_name}{_hint(key, keys)}\n  keys: {', '.join(keys)}"
+
+
+def _hint(name: str, known: Sequence[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
 def quoted(value: str) -> str:

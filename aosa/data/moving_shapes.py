@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from aosa.clip import Clip, InputSpec
 from aosa.data.base import Entry, Problem, VideoDataset
 from aosa.errors import ConfigError
+from aosa.options import check_whole
 from aosa.rng import key_seed
 
 CLASS_NAMES = ("clockwise", "anticlockwise", "horizontal", "vertical", "diagonal_up", "diagonal_down")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Unit:
     overrides: list[str]
     common: dict[str, Any]
     metrics: list[str]
+    _built: dict[str, Metric] = field(default_factory=dict, repr=False)
 
     def config(self, stage: str, *more: str) -> DictConfig:
         """The config of a stage for this unit."""
@@ -65,7 +66,10 @@ class Unit:
         return Job(self.config("explain"))
 
     def metric(self, name: str) -> Metric:
-        return build(self.config("evaluate", f"metric={name}").metric)
+        """The metric of that name, built once."""
+        if name not in self._built:
+            self._built[name] = build(self.config("evaluate", f"metric={name}").metric)
+        return self._built[name]
 
     @property
     def _choices(self) -> list[str]:

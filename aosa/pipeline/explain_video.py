@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aosa.data.files import read_clip
 from aosa.data.window import Window
-from aosa.errors import ConfigError
+from aosa.errors import ConfigError, VideoError
 from aosa.files import write_atomic
 from aosa.pipeline.common import Job, check_common
 from aosa.pipeline.store import digest, save_map
@@ -35,11 +36,17 @@ def run(config: DictConfig) -> int:
         )
     if config.target == "label":
         raise ConfigError("target=label: a lone video has no label; give predicted, an index or a class name")
+    if isinstance(config.fps, str) or not config.fps > 0:
+        raise ConfigError(f"fps={config.fps}: give a number above 0")
     job = Job(config)
     explainer, model = job.explainer, job.model
     job.fixed_target  # noqa: B018  a class that the model lacks fails before any work
-    window = Window(config.window, config.index, config.interval)
-    clip, _, _ = read_clip(Path(str(config.video)).expanduser(), model.spec, window)
+    try:
+        window = Window(config.window, config.index, config.interval)
+        clip, _, _ = read_clip(Path(str(config.video)).expanduser(), model.spec, window)
+    except (ConfigError, VideoError) as error:
+        # Here these keys stand alone.
+        raise type(error)(re.sub(r"\bdataset\.(?=(window|index|interval)\b)", "", str(error))) from None
     target = job.target(clip)
     with torch.no_grad():
         probabilities = model.probabilities(clip.tensor(model.spec)[None])[0].cpu()

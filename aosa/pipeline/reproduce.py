@@ -80,7 +80,10 @@ def report(config: DictConfig, all_units: list[Unit], table: Table, results: Res
 
 def _gallery(config: DictConfig, all_units: list[Unit], results: Results, out: Path) -> Iterator[dict[str, Any]]:
     """Evenly spaced clips of each data set × model, each with the overlays of all explainers."""
-    scores = results.scores.set_index(["dataset", "model", "explainer", "clip"]).sort_index()
+    scores: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    for row in results.scores.to_dict("records"):
+        key = (row["dataset"], row["model"], row["explainer"], row["clip"])
+        scores.setdefault(key, {})[row["column"]] = row["value"]
     probability = {(c["dataset"], c["model"], c["clip"]): c["probability"] for c in results.curves}
     grids: dict[tuple[str, str], list[Unit]] = {}
     for unit in all_units:
@@ -92,26 +95,27 @@ def _gallery(config: DictConfig, all_units: list[Unit], results: Results, out: P
             entry: Entry = there[at]
             clip = mine[0].job.load(entry)
             stem = f"media/{dataset}/{model}/{entry.id}"
-            maps, items, meta = {}, [], {}
+            maps, items = {}, []
+            meta: dict[str, Any] = {}
             for unit in mine:
                 saliency, meta = unit.job.maps.load(entry.id)
                 maps[display_name(unit.explainer)] = saliency
                 picture = overlay(clip, saliency)
                 save_png(picture.frames[len(picture.frames) // 2], out / f"{stem}.{unit.explainer}.png")
                 picture.save(out / f"{stem}.{unit.explainer}.mp4")
-                key = (dataset, model, unit.explainer, entry.id)
-                own = scores.loc[key] if key in scores.index else None
                 items.append(
                     {
                         "explainer": unit.explainer,
                         "image": f"{stem}.{unit.explainer}.png",
                         "video": f"{stem}.{unit.explainer}.mp4",
-                        "scores": {} if own is None else dict(zip(own["column"], own["value"], strict=True)),
+                        "scores": scores.get((dataset, model, unit.explainer, entry.id), {}),
                     }
                 )
             title = f"{entry.id}: {meta['target_name'] or meta['target']}"
             save_png(comparison_sheet(clip, maps, title=title), out / f"{stem}.png")
             yield {
+                "dataset": dataset,
+                "model": model,
                 "clip": entry.id,
                 "class_name": clip.class_name,
                 "target_name": meta["target_name"] or str(meta["target"]),
@@ -130,9 +134,7 @@ def _provenance(config: DictConfig, all_units: list[Unit]) -> dict[str, object]:
         "command": " ".join(["python", *(a for a in sys.argv if a.partition("=")[0] not in hidden)]),
         "commit": commit(),
         "environment": {k: str(v) for k, v in environment(all_units[0].job.model).items()},
-        "maps": {
-            f"{u.job.dataset.name} / {u.job.model.name} / {u.explainer}": u.job.maps.path.name for u in all_units
-        },
+        "maps": {f"{u.job.dataset.name} / {u.job.model.name} / {u.explainer}": u.job.maps.path.name for u in all_units},
         "config": OmegaConf.to_yaml(OmegaConf.create({k: v for k, v in shown.items() if k not in hidden})),
     }
 
@@ -150,5 +152,3 @@ def commit() -> str:
         return git("rev-parse", "HEAD") + changed if (here / ".git").exists() else "unknown"
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-

@@ -117,7 +117,8 @@ class MapFolder(Folder):
     def clips(self) -> Iterator[str]:
         """Ids of all maps there."""
         for path in sorted(self.path.rglob("*" + self.suffix)):
-            yield path.relative_to(self.path).as_posix().removesuffix(self.suffix)
+            if not path.name.startswith("."):  # left behind by a process that was killed as it wrote
+                yield path.relative_to(self.path).as_posix().removesuffix(self.suffix)
 
 
 class RecordFolder(Folder):

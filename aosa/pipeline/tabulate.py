@@ -28,10 +28,14 @@ def tabulate(config: DictConfig, all_units: list[Unit]) -> tuple[Table, Results]
     """Gather records, write the table's three files, and the scores clip by clip (scores.csv)."""
     results = collect(all_units)
     if results.scores.empty:
-        raise AosaError(
-            f"there are no records for experiment {config.experiment.name} with these options; "
-            f"run python scripts/reproduce.py experiment={config.experiment.name} first"
+        name = config.experiment.name
+        failed = [f for unit in all_units for f in unit.job.maps.failures()]
+        reason = (
+            f"every video failed, the first, {failed[0]['clip']!r}, since {failed[0]['reason']}"
+            if failed
+            else f"run python scripts/reproduce.py experiment={name} first"
         )
+        raise AosaError(f"there are no records for experiment {name} with these options; {reason}")
     table = table_of(config, results, list(dict.fromkeys(u.explainer for u in all_units)))
     out = folder(config)
     write_atomic(out / f"{config.experiment.name}.md", table.to_markdown())

@@ -52,7 +52,6 @@ class AdaptiveMasks:
         letter_box: bool,
         compat: str | None,
     ) -> None:
-        inf = float("inf")
         self.box = (box, box) if isinstance(box, int) else tuple(box)
         if len(self.box) != 2:
             raise ConfigError(f"explainer.box={box}: give a side, or [height, width]")

@@ -1,0 +1,188 @@
+"""An experiment from end to end, on a network and an experiment that are not part of the package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aosa.config import quoted
+from tests.running import Ended, common_options, own_configs, run, snapshot
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A folder with the user's network, config and experiment."""
+    folder = tmp_path_factory.mktemp("home")
+    own_configs(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stage(home):
+    """Runs a stage with the user's network importable and their configs given."""
+    patch = pytest.MonkeyPatch()
+    patch.syspath_prepend(str(home))
+
+    def call(name: str, *more: str) -> Ended:
+        return run(name, "--config-dir", str(home / "configs"), *common_options(home / "out"), *more)
+
+    yield call
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def done(home, stage) -> Path:
+    """Results of the whole experiment."""
+    ended = stage("reproduce", "experiment=own")
+    assert ended.status == 0, ended.err
+    return home / "out"
+
+
+def records(out: Path) -> pd.DataFrame:
+    """All records, read without the package."""
+    rows = []
+    for path in (out / "records").rglob("*.json"):
+        if not path.name.endswith((".time.json", ".failure.json")):
+            explainer, metric = (name.rpartition("-")[0] for name in path.relative_to(out).parts[3:5])
+            rows.append({"explainer": explainer, "metric": metric, **json.loads(path.read_text())})
+    return pd.DataFrame(rows)
+
+
+def test_every_clip_is_explained_and_scored(done):
+    counts = records(done).groupby(["explainer", "metric"]).size()
+    assert counts.to_dict() == {
+        (e, m): 6 for e in ("grad_cam", "random") for m in ("deletion_insertion", "spatial_pointing", "truth_score")
+    }
+
+
+def test_numbers_of_the_table_are_those_of_the_records(done):
+    table = pd.read_csv(done / "own" / "own.csv")
+    found = records(done)
+    for explainer, mine in found.groupby("explainer"):
+        expected = {column: mine[column].mean() for column in ("deletion", "insertion", "overall", "truth")}
+        expected["spt"] = mine["hits"].sum() / mine["frames"].sum()
+        for column, value in expected.items():
+            (row,) = table[(table["explainer"] == explainer) & (table["column"] == column)].to_dict("records")
+            assert row["ours"] == pytest.approx(value, abs=1e-6)
+            assert row["n"] == 6
+            assert row["low"] <= row["ours"] <= row["high"]
+
+
+def test_report_shows_the_table_curves_gallery_and_where_they_come_from(done):
+    report = done / "own" / "report"
+    page = (report / "index.html").read_text(encoding="utf-8")
+    truth = records(done).groupby("explainer")["truth"].mean()
+    for explainer in ("grad_cam", "random"):
+        assert f"{truth[explainer]:.3f}" in page
+    assert "Two explainers of a network of one" in page
+    assert "curves-moving_shapes-own_net.png" in page
+    assert len(list((report / "media").rglob("*.mp4"))) == 4
+    assert "http://" not in page
+    assert "https://" not in page
+    for digest in {p.name for p in (done / "maps" / "moving_shapes" / "own_net").iterdir()}:
+        assert digest in page
+
+
+def test_options_of_the_experiment_reach_the_explainer(done):
+    (identity,) = (done / "maps").rglob("grad_cam-*/identity.yaml")
+    assert "relu: false" in identity.read_text()
+
+
+def test_again_makes_nothing_anew(done, stage):
+    stamps = {p: p.stat().st_mtime_ns for p in done.rglob("*.b2nd")}
+    before = snapshot(done, ".b2nd", ".json", "own.md", "own.tex", "own.csv", "scores.csv")
+    stamps |= {p: p.stat().st_mtime_ns for p in (done / "records").rglob("0*.json")}
+    assert stage("reproduce", "experiment=own").status == 0
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
+    assert snapshot(done, ".b2nd", ".json", "own.md", "own.tex", "own.csv", "scores.csv") == before
+
+
+def test_tabulate_alone_and_cut_down(done, stage):
+    files = ("own/own.md", "own/own.tex", "own/own.csv", "own/scores.csv")
+    before = {name: (done / name).read_bytes() for name in files}
+    for name in files:
+        (done / name).unlink()
+    ended = stage("tabulate", "experiment=own")
+    assert ended.status == 0, ended.err
+    assert {name: (done / name).read_bytes() for name in files} == before
+    ended = stage("tabulate", "experiment=own", "explainers=[random]")
+    assert "Random" in ended.out
+    assert "Grad-CAM" not in ended.out
+    stage("tabulate", "experiment=own")
+
+
+def test_commands_that_are_printed_do_the_same(done, stage):
+    ended = stage("reproduce", "experiment=own", "explainers=[grad_cam]")
+    (line,) = (line for line in ended.out.splitlines() if line.startswith("[1/1] "))
+    words = line.removeprefix("[1/1] python ").split()
+    assert words[:5] == [
+        "scripts/explain.py", "dataset=moving_shapes", "model=own_net", "explainer=grad_cam", "dataset.size=6"
+    ]  # fmt: skip
+    before = len(snapshot(done, ".b2nd"))
+    assert stage("explain", *(w for w in words[1:] if not w.startswith("output_root="))).status == 0
+    assert len(snapshot(done, ".b2nd")) == before
+
+
+def test_a_part_that_the_experiment_does_not_have(stage):
+    ended = stage("reproduce", "experiment=own", "explainers=[gradcam]")
+    assert ended.status == 1
+    assert (
+        ended.err == "error: explainers: gradcam is not part of own; did you mean grad_cam? (it has grad_cam, random)\n"
+    )
+
+
+def test_bad_option_of_a_later_explainer_fails_before_any_work(home, stage, tmp_path):
+    text = (home / "configs" / "experiment" / "own.yaml").read_text()
+    for old, new, message in (
+        ("grad_cam: [explainer.relu=false]", "random: [explainer.seed=-1]", "explainer.seed=-1: give a whole number"),
+        (
+            "grad_cam: [explainer.relu=false]",
+            "random: [explainer.sed=1]",
+            "no key 'explainer.sed' in the config of explain; did you mean explainer.seed?",
+        ),
+        ("truth_score]", "truth]", "there is no metric=truth; did you mean metric=truth_score?"),
+        ("models: [own_net]", "models: [own_net2]", "there is no model=own_net2; did you mean model=own_net?"),
+    ):
+        assert old in text
+        (home / "configs" / "experiment" / "bad.yaml").write_text(text.replace(old, new))
+        ended = stage("reproduce", "experiment=bad", f"output_root={quoted(str(tmp_path))}")
+        assert ended.status == 1
+        assert message in ended.err
+        assert "Traceback" not in ended.err
+        assert list(tmp_path.rglob("*.b2nd")) == []
+
+
+def test_failures_are_in_the_report_and_the_exit_status(home, stage, write_video, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("good", "also good"):
+        write_video(tmp_path / "videos" / "vertical" / f"{name}.avi", rng.integers(0, 256, (8, 32, 32, 3), np.uint8))
+    (tmp_path / "videos" / "vertical" / "bad.avi").touch()
+    text = (home / "configs" / "experiment" / "own.yaml").read_text()
+    text = text.replace("dataset: moving_shapes", "dataset: video_folder").replace("[dataset.size=6]", "[]")
+    text = text.replace(", spatial_pointing, truth_score]", "]").replace("name: own", "name: folder")
+    (home / "configs" / "experiment" / "folder.yaml").write_text(text)
+    options = [f"data_root={quoted(str(tmp_path))}", f"output_root={quoted(str(tmp_path / 'out'))}"]
+    ended = stage("reproduce", "experiment=folder", *options)
+    assert ended.status == 3, ended.err
+    table = pd.read_csv(tmp_path / "out" / "folder" / "folder.csv")
+    assert set(table["n"]) == {2}
+    page = (tmp_path / "out" / "folder" / "report" / "index.html").read_text()
+    assert "bad.avi: the file is empty (zero bytes)" in page
+
+
+def test_no_video_that_can_be_used(home, stage, tmp_path):
+    (tmp_path / "videos" / "vertical").mkdir(parents=True)
+    (tmp_path / "videos" / "vertical" / "bad.avi").touch()
+    text = (home / "configs" / "experiment" / "own.yaml").read_text()
+    text = text.replace("dataset: moving_shapes", "dataset: video_folder").replace("[dataset.size=6]", "[]")
+    (home / "configs" / "experiment" / "folder.yaml").write_text(text.replace("name: own", "name: folder"))
+    options = [f"data_root={quoted(str(tmp_path))}", f"output_root={quoted(str(tmp_path / 'out'))}"]
+    ended = stage("reproduce", "experiment=folder", *options)
+    assert ended.status == 1
+    assert "Traceback" not in ended.err
+    assert "every video failed, the first, 'vertical/bad', since " in ended.err
+    assert "bad.avi: the file is empty" in ended.err
