@@ -1,11 +1,11 @@
 """aosa: explain video recognition networks, and check the published comparisons.
 
-    import aosa
-    model = aosa.load_model("r3d50", checkpoint="save_200.pth", num_classes=101)
-    clip = aosa.load_clip("clip.avi", model.spec)
-    saliency = aosa.explainers.AOSA(stride=8, box=16, neighbours=3)(model, clip, target=15)
-    aosa.overlay(clip, saliency).save("overlay.mp4")
-    scores = aosa.metrics.DeletionInsertion()(model, clip, saliency, target=15)
+import aosa
+model = aosa.load_model("r3d50", checkpoint="save_200.pth", num_classes=101)
+clip = aosa.load_clip("clip.avi", model.spec)
+saliency = aosa.explainers.AOSA(stride=8, box=16, neighbours=3)(model, clip, target=15)
+aosa.overlay(clip, saliency).save("overlay.mp4")
+scores = aosa.metrics.DeletionInsertion()(model, clip, saliency, target=15)
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -44,6 +44,7 @@ class Unit:
     overrides: list[str]
     common: dict[str, Any]
     metrics: list[str]
+    metric_options: dict[str, list[str]]
     _built: dict[str, Metric] = field(default_factory=dict, repr=False)
 
     def config(self, stage: str, *more: str) -> DictConfig:
@@ -52,7 +53,7 @@ class Unit:
         for key, value in self.common.items():
             config[key] = value
         with open_dict(config):
-            config.choices = dict(c.split("=", 1) for c in (*self._choices, *more))
+            config.choices = dict(c.split("=", 1) for c in (*self._choices, *more) if "." not in c.split("=")[0])
         return config
 
     def command(self, stage: str, *more: str) -> str:
@@ -68,8 +69,12 @@ class Unit:
     def metric(self, name: str) -> Metric:
         """The metric of that name, built once."""
         if name not in self._built:
-            self._built[name] = build(self.config("evaluate", f"metric={name}").metric)
+            self._built[name] = build(self.evaluation(name).metric)
         return self._built[name]
+
+    def evaluation(self, metric: str) -> DictConfig:
+        """The config of evaluate for one of the metrics."""
+        return self.config("evaluate", f"metric={metric}", *self.metric_options.get(metric, []))
 
     @property
     def _choices(self) -> list[str]:
@@ -122,6 +127,7 @@ def units(config: DictConfig) -> Iterator[Unit]:
                         [*(grid.get("overrides") or []), *options],
                         common,
                         grid["metrics"],
+                        grid.get("metric_options") or {},
                     )
 
 

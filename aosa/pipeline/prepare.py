@@ -18,8 +18,9 @@ from aosa.config import build
 from aosa.data.base import Entry, VideoDataset
 from aosa.data.decode import probe
 from aosa.errors import VideoError
+from aosa.files import write_atomic
 from aosa.options import check_range
-from aosa.pipeline.store import write_atomic
+from aosa.pipeline.common import check_common
 
 COLUMNS = (
     "id", "class", "group", "path", "frames", "width", "height", "status", "reason", "bytes", "mtime_ns",
@@ -43,6 +44,7 @@ def run(cfg: DictConfig) -> int:
     Raises:
         ConfigError: no such folder, or none of the data set's videos is there.
     """
+    check_common(cfg)
     for key in ("workers", "limit"):
         check_range("prepare", **{key: (cfg[key], 1, float("inf"))})
     dataset: VideoDataset = build(cfg.dataset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def run(config: DictConfig) -> int:
         status = max(status, explain.run(unit.config("explain")))
         for name in unit.metrics:
             if any(unit.job.maps.clips()):
-                status = max(status, evaluate.run(unit.config("evaluate", f"metric={name}")))
+                status = max(status, evaluate.run(unit.evaluation(name)))
     table, results = tabulate(config, all_units)
     page = report(config, all_units, table, results)
     print(f"\n{table.to_markdown()}\nreport: {page}")
@@ -48,9 +49,20 @@ def run(config: DictConfig) -> int:
 
 def report(config: DictConfig, all_units: list[Unit], table: Table, results: Results) -> Path:
     """Write ``<output_root>/<experiment>/report/index.html`` and what it shows."""
-    out = folder(config) / "report"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    final = folder(config) / "report"
+    out = Path(tempfile.mkdtemp(dir=folder(config), prefix=".report-"))
+    try:
+        _write_report(config, all_units, table, results, out)
+        # The page before stays until this one is whole.
+        shutil.rmtree(final, ignore_errors=True)
+        out.chmod(0o755)
+        out.rename(final)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    return final / "index.html"
+
+
+def _write_report(config: DictConfig, all_units: list[Unit], table: Table, results: Results, out: Path) -> None:
     for suffix in ("md", "tex", "csv"):
         name = f"{config.experiment.name}.{suffix}"
         shutil.copyfile(folder(config) / name, out / name)
@@ -67,7 +79,7 @@ def report(config: DictConfig, all_units: list[Unit], table: Table, results: Res
         for results_folder in (unit.job.maps, *(unit.job.records(unit.metric(m), m) for m in unit.metrics))
         for failure in results_folder.failures()
     }
-    return write_report(
+    write_report(
         out,
         title=config.experiment.title,
         tables=[table],
