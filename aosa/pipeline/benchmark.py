@@ -45,12 +45,13 @@ def run(config: DictConfig) -> int:
 
 
 def moving_texture(model: VideoModel) -> Clip:
-    """A textured clip that drifts right by two pixels a frame: real work for flow and tracking."""
+    """A textured clip that drifts right by two pixels a frame, labelled with its top class: real work for all."""
     t, (h, w) = model.spec.frames, model.spec.size
-    texture = torch.rand(1, 3, h // 8, (w + 2 * t) // 8 + 1, generator=generator("benchmark"))
-    scene = torch.nn.functional.interpolate(texture, size=(h, w + 2 * t), mode="bicubic").clamp(0, 1)[0]
+    scene = torch.rand(3, h, w + 2 * t, generator=generator("benchmark"))
     frames = torch.stack([scene[:, :, 2 * (t - i) : 2 * (t - i) + w] for i in range(t)])
-    return Clip(id="benchmark", frames=frames.mul(255).to(torch.uint8).permute(0, 2, 3, 1).contiguous(), label=0)
+    clip = Clip(id="benchmark", frames=frames.mul(255).to(torch.uint8).permute(0, 2, 3, 1).contiguous())
+    clip.label = model.resolve_target(clip, None)
+    return clip
 
 
 def bare_passes(model: VideoModel, count: int) -> None:
@@ -67,9 +68,7 @@ def _aosa(model: VideoModel, clip: Clip, config: DictConfig) -> list[dict]:
     masks = explainer.masks(clip, model.spec)
     tracking = _median(lambda: explainer.masks(clip, model.spec), model, 5)
     _fix(explainer, masks)
-    bare, whole = _paired(
-        lambda: bare_passes(model, len(masks)), lambda: explainer(model, clip, 0), model, config.repeats
-    )
+    bare, whole = _paired(lambda: bare_passes(model, len(masks)), lambda: explainer(model, clip), model, config.repeats)
     n = len(masks)
     return [
         {"what": f"{n} bare forward passes", "value": bare, "unit": "s"},
@@ -88,9 +87,9 @@ def _approx(model: VideoModel, clip: Clip, config: DictConfig) -> list[dict]:
     def once() -> None:
         with model.frozen():
             leaf = x.clone().requires_grad_()
-            torch.autograd.grad(model.probabilities(leaf)[0, 0], leaf)
+            torch.autograd.grad(model.probabilities(leaf)[0, clip.label], leaf)
 
-    bare, whole = _paired(once, lambda: explainer(model, clip, 0), model, 3 * config.repeats)
+    bare, whole = _paired(once, lambda: explainer(model, clip), model, 3 * config.repeats)
     return [
         {"what": "one forward and backward pass", "value": bare, "unit": "s"},
         {"what": f"AOSA-approx, N = {len(masks)}, without flow and tracking", "value": whole, "unit": "s"},
@@ -126,7 +125,7 @@ def _peak(text: str, what: str) -> int:
     if what == "bare":
         bare_passes(model, 4 * model.batch_size)
     elif what == "aosa":
-        AOSA(stride=config.memory_stride, box=config.memory_stride * 2, neighbours=config.neighbours)(model, clip, 0)
+        AOSA(stride=config.memory_stride, box=config.memory_stride * 2, neighbours=config.neighbours)(model, clip)
     if model.device.type == "cuda":
         return torch.cuda.max_memory_allocated(model.device)
     status = Path("/proc/self/status").read_text()

@@ -18,6 +18,7 @@ from aosa.config import build, compose
 from aosa.data.base import Entry
 from aosa.errors import ConfigError
 from aosa.metrics.base import Metric
+from aosa.options import check_choice
 from aosa.pipeline.common import Job
 from aosa.report.tables import Table, TableSpec, make_table, paper_values
 
@@ -88,7 +89,8 @@ class Results:
     Attributes:
         scores: long format, as `make_table` wants them.
         curves: per clip and explainer the deletion and insertion curves.
-        columns: score → which direction is better.
+        columns: score → which direction is better. A ratio of sums (S-PT) comes in two further averages:
+            ``<column>_class`` over classes and ``<column>_video`` over videos.
     """
 
     scores: pd.DataFrame
@@ -136,8 +138,21 @@ def folder(config: DictConfig) -> Path:
     return Path(config.output_root) / config.experiment.name
 
 
-def collect(all_units: list[Unit]) -> Results:
-    """Read the records of all units. Clips without a record are left out: the table's n tells."""
+def collect(all_units: list[Unit], clips: str = "all") -> Results:
+    """Read the records of all units. Clips without a record are left out: the table's n tells.
+
+    Args:
+        clips: ``all``, or only those that the model classifies ``correct`` (the papers do not say which).
+
+    Raises:
+        ConfigError: another choice.
+    """
+    check_choice("config", clips=(clips, ("all", "correct")))
+    results = _collect(all_units)
+    return _only_correct(results) if clips == "correct" else results
+
+
+def _collect(all_units: list[Unit]) -> Results:
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     columns: dict[str, str] = {}
@@ -186,7 +201,28 @@ def collect(all_units: list[Unit]) -> Results:
             "correct",
         ],
     )
+    for column in {c for unit in all_units for name in unit.metrics for c in unit.metric(name).weights}:
+        frame = pd.concat([frame, *_averages(frame, column)], ignore_index=True)
+        columns.update({f"{column}_class": columns[column], f"{column}_video": columns[column]})
     return Results(frame, curves, columns)
+
+
+def _averages(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A ratio of sums, averaged over classes (each class's ratio counts the same) and over videos."""
+    rows = frame[(frame["column"] == column) & (frame["weight"] > 0)]
+    of_class = rows.groupby(["dataset", "model", "explainer", "class_name"], dropna=False)["weight"].transform("sum")
+    return (
+        rows.assign(column=f"{column}_class", weight=rows["weight"] / of_class),
+        rows.assign(column=f"{column}_video", weight=1.0),
+    )
+
+
+def _only_correct(results: Results) -> Results:
+    """Without the clips that their model classifies wrongly, or whose true class it does not know."""
+    scores = results.scores[results.scores["correct"].eq(True)]
+    kept = set(zip(scores["dataset"], scores["model"], scores["clip"], strict=True))
+    curves = [c for c in results.curves if (c["dataset"], c["model"], c["clip"]) in kept]
+    return Results(scores, curves, results.columns)
 
 
 def _row(unit: Unit, entry: Entry, record: dict[str, Any], column: str, metric: Metric) -> dict[str, Any]:
@@ -207,13 +243,17 @@ def _row(unit: Unit, entry: Entry, record: dict[str, Any], column: str, metric: 
 def table_of(config: DictConfig, results: Results, explainers: list[str]) -> Table:
     """The experiment's table: paper | ours ± interval | n."""
     experiment = config.experiment
-    wanted = experiment.get("columns") or list(results.columns)
+    derived = ("_class", "_video")
+    wanted = experiment.get("columns") or [c for c in results.columns if not c.endswith(derived)]
+    settings = experiment.get("settings") or ""
+    if config.clips == "correct":
+        settings = f"{settings} Only clips that the model classifies correctly.".strip()
     printed = paper_values(experiment.paper, experiment.table) if experiment.get("paper") else None
     spec = TableSpec(
         name=experiment.name,
         title=experiment.title,
         columns={c: results.columns[c] for c in wanted},
         explainers=explainers,
-        settings=experiment.get("settings") or "",
+        settings=settings,
     )
     return make_table(results.scores, spec, printed)

@@ -103,6 +103,7 @@ def _gallery(config: DictConfig, all_units: list[Unit], results: Results, out: P
     share = max(1, config.experiment.gallery // max(1, len(grids)))
     for (dataset, model), mine in grids.items():
         there = [e for e in mine[0].job.entries() if all(u.job.maps.file(e.id).exists() for u in mine)]
+        there.sort(key=lambda e: e.class_name or "")  # so that evenly spaced ones are of many classes
         for at in np.unique(np.linspace(0, len(there) - 1, min(share, len(there))).round().astype(int)):
             entry: Entry = there[at]
             clip = mine[0].job.load(entry)

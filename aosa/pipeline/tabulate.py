@@ -26,7 +26,7 @@ def run(config: DictConfig) -> int:
 
 def tabulate(config: DictConfig, all_units: list[Unit]) -> tuple[Table, Results]:
     """Gather records, write the table's three files, and the scores clip by clip (scores.csv)."""
-    results = collect(all_units)
+    results = collect(all_units, config.clips)
     if results.scores.empty:
         name = config.experiment.name
         failed = [f for unit in all_units for f in unit.job.maps.failures()]

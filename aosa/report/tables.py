@@ -63,6 +63,8 @@ DISPLAY_NAMES = {
     "insertion": "Insertion",
     "overall": "Over-all",
     "spt": "S-PT",
+    "spt_class": "S-PT (over classes)",
+    "spt_video": "S-PT (over videos)",
     "tpt": "T-PT",
     "truth": "Truth",
     "seconds": "Seconds",

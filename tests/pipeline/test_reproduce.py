@@ -72,6 +72,31 @@ def test_numbers_of_the_table_are_those_of_the_records(done):
             assert row["low"] <= row["ours"] <= row["high"]
 
 
+def test_pointing_is_averaged_over_frames_classes_and_videos(done, stage):
+    columns = "experiment.columns=[spt,spt_class,spt_video]"
+    assert stage("tabulate", "experiment=own", "experiment.name=pointing", columns).status == 0
+    table = pd.read_csv(done / "pointing" / "pointing.csv").set_index(["explainer", "column"])["ours"]
+    for explainer, mine in records(done).query("metric == 'spatial_pointing'").groupby("explainer"):
+        classes = mine.groupby("class_name")[["hits", "frames"]].sum()
+        assert table[explainer, "spt"] == pytest.approx(mine["hits"].sum() / mine["frames"].sum(), abs=1e-6)
+        assert table[explainer, "spt_class"] == pytest.approx((classes["hits"] / classes["frames"]).mean(), abs=1e-6)
+        assert table[explainer, "spt_video"] == pytest.approx((mine["hits"] / mine["frames"]).mean(), abs=1e-6)
+
+
+def test_only_correctly_classified_clips(done, stage):
+    scored = records(done).query("metric == 'deletion_insertion' and explainer == 'random'")
+    right = scored[scored["predicted"] == scored["label"]]
+    assert 0 < len(right) < len(scored)
+    assert stage("tabulate", "experiment=own", "experiment.name=right", "clips=correct").status == 0
+    rows = pd.read_csv(done / "right" / "right.csv").query("explainer == 'random' and column == 'deletion'")
+    assert rows["n"].tolist() == [len(right)]
+    assert rows["ours"].tolist() == pytest.approx([right["deletion"].mean()], abs=1e-6)
+    assert "Only clips that the model classifies correctly" in (done / "right" / "right.md").read_text()
+    ended = stage("tabulate", "experiment=own", "clips=some")
+    assert ended.status == 1
+    assert "clips=some: choose one of all, correct" in ended.err
+
+
 def test_report_shows_the_table_curves_gallery_and_where_they_come_from(done):
     report = done / "own" / "report"
     page = (report / "index.html").read_text(encoding="utf-8")
