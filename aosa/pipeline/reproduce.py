@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +84,20 @@ def _write_report(config: DictConfig, all_units: list[Unit], table: Table, resul
         title=config.experiment.title,
         tables=[table],
         curves_png=pictures,
-        gallery=list(_gallery(config, all_units, results, out)),
+        gallery=list(_gallery(config, all_units, results, list(table.spec.columns), out)),
         failures=list(failures.values()),
         provenance=_provenance(config, all_units),
     )
 
 
-def _gallery(config: DictConfig, all_units: list[Unit], results: Results, out: Path) -> Iterator[dict[str, Any]]:
+def _gallery(
+    config: DictConfig, all_units: list[Unit], results: Results, shown: Container[str], out: Path
+) -> Iterator[dict[str, Any]]:
     """Evenly spaced clips of each data set × model, each with the overlays of all explainers."""
     scores: dict[tuple[str, str, str, str], dict[str, float]] = {}
     for row in results.scores.to_dict("records"):
+        if row["column"] not in shown:
+            continue
         key = (row["dataset"], row["model"], row["explainer"], row["clip"])
         scores.setdefault(key, {})[row["column"]] = row["value"]
     probability = {(c["dataset"], c["model"], c["clip"]): c["probability"] for c in results.curves}
