@@ -1,4 +1,7 @@
-"""Is moving_shapes a fair exam? Prints the table of docs/moving_shapes.md: python scripts/exam.py"""
+"""Is moving_shapes a fair exam? Prints the table of docs/moving_shapes.md: python -P scripts/exam.py
+
+(-P, because the script called tabulate would otherwise hide the package of that name from torch.)
+"""
 
 from __future__ import annotations
 
