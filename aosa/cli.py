@@ -63,7 +63,7 @@ def main(stage: str) -> None:
             sys.exit(_tell(f"no config can be made of these options: {error}"))
         finally:
             del os.environ[_FULL]
-    sys.exit(max(codes, default=0))
+    sys.exit(1 if 1 in codes else max(codes, default=0))
 
 
 def _tell(message: str) -> int:

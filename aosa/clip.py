@@ -60,19 +60,20 @@ class InputSpec:
         """Source frames from the first sampled frame to the last, both included."""
         return (self.frames - 1) * self.interval + 1
 
-    def _stats(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    def stats(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation as float32 3×1×1×1."""
         mean = torch.tensor(self.mean, dtype=torch.float32, device=device).view(3, 1, 1, 1)
         std = torch.tensor(self.std, dtype=torch.float32, device=device).view(3, 1, 1, 1)
         return mean, std
 
     def normalise(self, frames: Tensor) -> Tensor:
         """uint8 T×H×W×3 → float32 3×T×H×W, ``(pixel / 255 − mean) / std``."""
-        mean, std = self._stats(frames.device)
+        mean, std = self.stats(frames.device)
         return frames.permute(3, 0, 1, 2).to(torch.float32).div(255).sub(mean).div(std).contiguous()
 
     def denormalise(self, x: Tensor) -> Tensor:
         """The inverse of `normalise`: float32 3×T×H×W → uint8 T×H×W×3, rounded to nearest."""
-        mean, std = self._stats(x.device)
+        mean, std = self.stats(x.device)
         pixels = (x.to(torch.float32) * std + mean).mul(255).round().clamp(0, 255)
         return pixels.to(torch.uint8).permute(1, 2, 3, 0).contiguous()
 

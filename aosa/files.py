@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -45,3 +47,16 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
     """
     with whole_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write rows as CSV, whole or not at all.
+
+    Raises:
+        OSError: see `whole_file`.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())

@@ -147,6 +147,15 @@ def test_sweep_does_every_job_and_ends_with_the_worst_status(tmp_path):
     assert len({p.parent.parent for p in tmp_path.rglob("*.b2nd")}) == 2
 
 
+def test_an_error_outranks_failed_videos_in_a_sweep(tmp_path, write_video):
+    write_video(tmp_path / "videos" / "vertical" / "good.avi", 20)
+    (tmp_path / "videos" / "vertical" / "bad.avi").touch()
+    root = f"dataset.root={quoted(str(tmp_path / 'videos'))}"
+    options = [*common_options(tmp_path), "dataset=video_folder", root, "explainer=random"]
+    assert run("explain", *options).status == 3
+    assert run("explain", "-m", *options, "explainer.seed=0,-1").status == 1
+
+
 def test_console_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["aosa", "explian"])
     with pytest.raises(SystemExit) as ended:

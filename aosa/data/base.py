@@ -58,7 +58,7 @@ class VideoDataset(ABC):
     @abstractmethod
     def load(self, entry: Entry, spec: InputSpec) -> Clip:
         """Decode one entry at the spec's size. The clip's ``class_name`` is set, its ``label`` is not:
-        that depends on the model (see `aosa.pipeline.common.labelled`).
+        that depends on the model (see `aosa.pipeline.common.Job.load`).
 
         Raises:
             VideoError: the video cannot be used; the message names the file and the reason.

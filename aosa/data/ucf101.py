@@ -89,6 +89,10 @@ class UCF101(FileDataset):
             path = _safe(line.split()[0])
             yield path.parent.name, "UCF-101" / path
 
+    def identity(self) -> dict[str, object]:
+        """Also the layout: both have the same ids. The split only selects."""
+        return {**super().identity(), "layout": self.layout}
+
     def _find(self, limit_per_class: int | None) -> None:
         kept, number = set(self.class_names), 0
         found: dict[str, list[Entry]] = {}

@@ -68,11 +68,22 @@ class VideoFolder(FileDataset):
                     self.problems.append(Problem(prefix + path.name, "rejected", reason))
             elif path.suffix.lower() not in self.extensions:
                 self.ignored += 1
-            elif "\ufffd" in (name := path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")):
-                self.problems.append(Problem(prefix + name, "rejected", "its name is not UTF-8; rename it"))
+            elif reason := _unsafe(prefix + path.name):
+                self.problems.append(Problem(_printable(prefix + path.name), "rejected", reason))
             else:
                 videos.append(path)
         stems, names = Counter(p.stem for p in videos), {p.name for p in videos}
         for path in videos:
             ambiguous = stems[path.stem] > 1 or path.stem in names
             self.entries.append(Entry(prefix + (path.name if ambiguous else path.stem), class_name, path))
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _unsafe(name: str) -> str:
+    """Why a name cannot be the id of a clip, which names files on other systems too; empty when it can."""
+    if "\ufffd" in _printable(name):
+        return "its name is not UTF-8; rename it"
+    return "its name holds a backslash; rename it" if "\\" in name else ""

@@ -39,7 +39,8 @@ class AOSAApprox(Explainer):
             backward pass per side. Only without ReLU.
         expand: what is expanded there. ``authors``: (1−Ω)⊙(μ−x*), which leaves the extreme mask's own region
             occluded; ``occluded``: g(x; Ω) − x*, towards the clip occluded by the mask itself.
-        compat: as AOSA's.
+        compat: as AOSA's, for the masks and the weighting. The public code has no ReLU and knows the fills
+            ``constant`` and ``box_mean`` only, so ``authors`` needs relu=False and one of these.
 
     Raises:
         ConfigError: an option out of its range.
@@ -74,6 +75,11 @@ class AOSAApprox(Explainer):
         check_whole("explainer", margin=(margin, 1), window=(window, 1))
         if iqr and relu:
             raise ConfigError("explainer.iqr=true needs explainer.relu=false: neither paper defines the two together")
+        if compat == "authors" and (relu or fill not in ("constant", "box_mean")):
+            raise ConfigError(
+                f"explainer.compat=authors needs explainer.relu=false (is {relu}) and explainer.fill=constant or "
+                f"box_mean (is {fill}): the authors' code has nothing else"
+            )
         self.masks = AdaptiveMasks(
             stride=stride,
             box=box,

@@ -45,7 +45,7 @@ class OSA(Explainer):
         for key, value in (("box", box), ("stride", stride)):
             if value is None:
                 continue
-            if isinstance(value, int) or len(value) != 3:
+            if not isinstance(value, list | tuple) or len(value) != 3:
                 raise ConfigError(f"explainer.{key}={value}: give [frames, height, width]")
             for length in value:
                 check_whole("explainer", **{key: (length, 1)})

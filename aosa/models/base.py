@@ -63,6 +63,11 @@ class VideoModel:
         self.batch_size = batch_size
         self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
         self._check_head(getattr(network, "num_classes", None))
+        if self.device.type == "cuda":
+            # fp32 means fp32, and the same bytes each time.
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.benchmark = False
         self.network = network.to(self.device).eval()
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -141,6 +146,7 @@ class VideoModel:
             "name": self.name,
             "network": f"{type(self.network).__module__}.{type(self.network).__qualname__}",
             "weights": self.digest(),
+            "class_names": self.class_names,
             "spec": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.spec).items()},
             "target_layers": self.target_layers,
             "precision": self.precision,

@@ -27,7 +27,7 @@ class Block(nn.Module):
 
 
 class R3DTiny(nn.Module):
-    """R3D of basic blocks (Hara et al., CVPR 2018), one per stage, about 0.27 M weights.
+    """R3D of basic blocks (Hara et al., CVPR 2018), one per stage, about 0.25 M weights.
 
     Args:
         num_classes: outputs of the head.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from aosa.config import build
 from aosa.data.base import Entry, VideoDataset
 from aosa.errors import CheckpointError, ConfigError
 from aosa.explainers.base import Explainer
-from aosa.files import write_atomic
+from aosa.files import write_csv
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
 from aosa.pipeline.store import Folder, MapFolder, RecordFolder, canonical, digest
@@ -96,10 +95,17 @@ class Job:
         """All that changes a map, but for the clip's own content, which each map holds."""
         return {
             "dataset": self.dataset.identity(),
-            "model": self.model.identity(),
+            "model": {**self.model.identity(), "options": self._model_options()},
             "explainer": self.explainer.identity(),
             "target": str(self.config.target),
         }
+
+    def _model_options(self) -> object:
+        """The model's config but for what its own identity knows better (weights, names), and what changes no map."""
+        known = ("device", "batch_size", "checkpoint", "weights", "class_names", "hint")
+        options = OmegaConf.to_container(self.config.model, resolve=True)
+        assert isinstance(options, dict)
+        return {k: v for k, v in options.items() if k not in known}
 
     @cached_property
     def maps(self) -> MapFolder:
@@ -138,22 +144,19 @@ class Job:
             )
         for name in sorted({str(e.class_name) for e in entries}):
             try:
-                model.class_index(self._mapped(name))
+                model.class_index(mapped(self.dataset, name))
             except ConfigError as error:
                 unknown.append((name, error))
         if unknown:
             listed = ", ".join(n for n, _ in unknown[:5]) + (" …" if len(unknown) > 5 else "")
             raise ConfigError(f"{len(unknown)} classes of {self.dataset.name} ({listed}): {unknown[0][1]}")
 
-    def _mapped(self, class_name: str) -> str:
-        return getattr(self.dataset, "class_map", {}).get(class_name, class_name)
-
     def load(self, entry: Entry) -> Clip:
         """Decode an entry and give it its label among the model's classes (None when it has none there)."""
         clip = self.dataset.load(entry, self.model.spec)
         if clip.class_name is not None and self.model.class_names is not None:
-            mapped = self._mapped(clip.class_name)
-            clip.label = self.model.class_names.index(mapped) if mapped in self.model.class_names else None
+            name, names = mapped(self.dataset, clip.class_name), self.model.class_names
+            clip.label = names.index(name) if name in names else None
         return clip
 
     def target(self, clip: Clip) -> int:
@@ -202,6 +205,22 @@ class Job:
         raise ConfigError(f"target={rule}: model {model.name} has no such class; {hint}")
 
 
+def mapped(dataset: VideoDataset, class_name: str) -> str:
+    """The model's name of a class, by the data set's class map if it has one."""
+    return getattr(dataset, "class_map", {}).get(class_name, class_name)
+
+
+def absent(dataset: VideoDataset) -> str:
+    """One line on the listed videos that are not there or were refused; empty when there are none."""
+    if not dataset.problems:
+        return ""
+    listed = len(dataset.entries) + len(dataset.problems)
+    return (
+        f"{dataset.name}: {len(dataset.problems)} of {listed} listed videos are missing or refused; "
+        f"scripts/prepare.py names them"
+    )
+
+
 def walk(
     entries: list[Entry],
     folder: Folder,
@@ -209,11 +228,13 @@ def walk(
     title: str,
     done: Callable[[Entry], bool],
     do: Callable[[Entry], None],
+    about: dict[str, Any],
 ) -> int:
     """Do every entry that is not done, with a progress bar; go on past those that fail, and list them.
 
     A failure is kept with its reason in the folder's ``failures.csv``; the exit status says so. What stops
-    the whole run is an error of config or checkpoint, or a file that cannot be written.
+    the whole run is an error of config or checkpoint, or a result that cannot be written. `about` (what ran) is
+    kept with each clip's time.
 
     Returns:
         exit status: 0, or `FAILED`.
@@ -226,10 +247,13 @@ def walk(
             already = done(entry)
             if not already:
                 do(entry)
-        except (ConfigError, CheckpointError, OSError):
+        except (ConfigError, CheckpointError):
             bar.close()
             raise
         except Exception as error:
+            if isinstance(error, OSError) and str(error.filename).startswith(str(folder.path)):
+                bar.close()
+                raise
             failed += 1
             reason = str(error) if type(error).__module__.startswith("aosa") else f"{type(error).__name__}: {error}"
             folder.fail(entry.id, stage, reason)
@@ -237,28 +261,26 @@ def walk(
             continue
         folder.forgive(entry.id)
         if not already:
-            folder.time(entry.id, seconds=round(time.perf_counter() - start, 6))
-    write_failures(folder)
+            folder.time(entry.id, seconds=round(time.perf_counter() - start, 6), **about)
+    write_failures(folder, entries)
     if failed:
         print(f"{failed} of {len(entries)} videos failed; reasons in {folder.path / 'failures.csv'}", file=sys.stderr)
     return FAILED if failed else 0
 
 
-def write_failures(folder: Folder) -> None:
-    """Gather the failures noted in a folder into its ``failures.csv`` (clip, stage, reason)."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip", "stage", "reason"])
-    writer.writerows([f["clip"], f["stage"], f["reason"]] for f in folder.failures())
-    write_atomic(folder.path / "failures.csv", text.getvalue())
+def write_failures(folder: Folder, entries: list[Entry]) -> None:
+    """Gather the failures of these videos into the folder's ``failures.csv`` (clip, reason)."""
+    failed = [{"clip": e.id, "reason": reason} for e in entries if (reason := folder.failure(e.id))]
+    write_csv(folder.path / "failures.csv", ["clip", "reason"], failed)
 
 
 def environment(model: VideoModel) -> dict[str, Any]:
-    """What ran a job, kept beside its results: versions, device, batch size, precision, threads."""
+    """What runs a job: versions, commit, device, batch size, precision, threads."""
     import aosa
 
     return {
         "aosa": aosa.__version__,
+        "commit": commit(),
         "torch": torch.__version__,
         "python": sys.version.split()[0],
         "device": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else str(model.device),
@@ -266,3 +288,19 @@ def environment(model: VideoModel) -> dict[str, Any]:
         "precision": model.precision,
         "threads": torch.get_num_threads(),
     }
+
+
+@cache
+def commit() -> str:
+    """The commit of the checkout that runs, with a mark when files were changed since; "unknown" for a wheel."""
+    here = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        result = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        return result.stdout.strip()
+
+    try:
+        changed = " (with uncommitted changes)" if git("status", "--porcelain") else ""
+        return git("rev-parse", "HEAD") + changed if (here / ".git").exists() else "unknown"
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

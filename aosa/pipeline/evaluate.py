@@ -11,7 +11,7 @@ from aosa.config import build
 from aosa.data.base import Entry
 from aosa.errors import AosaError
 from aosa.metrics.base import Metric
-from aosa.pipeline.common import Job, check_common, choice, walk
+from aosa.pipeline.common import Job, check_common, choice, environment, walk
 
 
 def run(config: DictConfig) -> int:
@@ -38,7 +38,10 @@ def run(config: DictConfig) -> int:
         if not maps.file(entry.id).exists():
             reason = maps.failure(entry.id)
             raise AosaError(f"it has no map: {reason}" if reason else "it has no map; run explain again")
-        return maps.load(entry.id)
+        saliency, meta = maps.load(entry.id)
+        if meta["fingerprint"] != job.dataset.fingerprint(entry):
+            raise AosaError(f"the video of {entry.id!r} has changed since its map was made; run explain again")
+        return saliency, meta
 
     def done(entry: Entry) -> bool:
         record = folder.load(entry.id)
@@ -46,8 +49,6 @@ def run(config: DictConfig) -> int:
 
     def evaluate(entry: Entry) -> None:
         saliency, meta = load_map(entry)
-        if meta["fingerprint"] != job.dataset.fingerprint(entry):
-            raise AosaError(f"the video of {entry.id!r} has changed since its map was made; run explain again")
         clip = job.load(entry)
         record = metric(job.model, clip, saliency)
         folder.save(
@@ -63,6 +64,6 @@ def run(config: DictConfig) -> int:
         )
 
     title = f"evaluate {name} of {job.explainer_name} / {job.model.name} / {job.dataset.name}"
-    status = walk(entries, folder, "evaluate", title, done, evaluate)
+    status = walk(entries, folder, "evaluate", title, done, evaluate, environment(job.model))
     print(f"records: {folder.path}")
     return status

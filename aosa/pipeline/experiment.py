@@ -139,7 +139,8 @@ def folder(config: DictConfig) -> Path:
 
 
 def collect(all_units: list[Unit], clips: str = "all") -> Results:
-    """Read the records of all units. Clips without a record are left out: the table's n tells.
+    """Read the records of all units. Clips without a record of their present map, and those that failed since, are
+    left out: the table's n tells.
 
     Args:
         clips: ``all``, or only those that the model classifies ``correct`` (the papers do not say which).
@@ -147,8 +148,12 @@ def collect(all_units: list[Unit], clips: str = "all") -> Results:
     Raises:
         ConfigError: another choice.
     """
-    check_choice("config", clips=(clips, ("all", "correct")))
+    check_choice("", clips=(clips, ("all", "correct")))
     results = _collect(all_units)
+    if clips == "correct" and len(results.scores) and results.scores["correct"].isna().all():
+        raise ConfigError(
+            "clips=correct needs labelled videos and the metric deletion_insertion, which says what is right"
+        )
     return _only_correct(results) if clips == "correct" else results
 
 
@@ -156,20 +161,21 @@ def _collect(all_units: list[Unit]) -> Results:
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     columns: dict[str, str] = {}
+    correct: dict[tuple[str, str, str], bool] = {}
     for unit in all_units:
-        correct: dict[str, bool] = {}
-        mine: list[dict[str, Any]] = []
         for name in unit.metrics:
             metric = unit.metric(name)
             columns.update(metric.columns)
             records = unit.job.records(metric, name)
             for entry in unit.job.entries():
                 record = records.load(entry.id)
-                if record is None:
+                failed = unit.job.maps.failure(entry.id) or records.failure(entry.id)
+                if record is None or failed or record["map"] != unit.job.maps.digest(entry.id):
                     continue
                 if "predicted" in record and record["label"] is not None:
-                    correct[entry.id] = record["predicted"] == record["label"]
-                mine += [_row(unit, entry, record, column, metric) for column in metric.columns]
+                    key = (unit.job.dataset.name, unit.job.model.name, entry.id)
+                    correct[key] = record["predicted"] == record["label"]
+                rows += [_row(unit, entry, record, column, metric) for column in metric.columns]
                 if "deletion_curve" in record:
                     curves.append(
                         {
@@ -183,9 +189,8 @@ def _collect(all_units: list[Unit]) -> Results:
                             "probability": record["probability"],
                         }
                     )
-        for row in mine:
-            row["correct"] = correct.get(row["clip"])
-        rows += mine
+    for row in rows:
+        row["correct"] = correct.get((row["dataset"], row["model"], row["clip"]))
     frame = pd.DataFrame(
         rows,
         columns=[
@@ -201,14 +206,18 @@ def _collect(all_units: list[Unit]) -> Results:
             "correct",
         ],
     )
-    for column in {c for unit in all_units for name in unit.metrics for c in unit.metric(name).weights}:
+    for column in dict.fromkeys(c for unit in all_units for name in unit.metrics for c in unit.metric(name).weights):
         frame = pd.concat([frame, *_averages(frame, column)], ignore_index=True)
         columns.update({f"{column}_class": columns[column], f"{column}_video": columns[column]})
     return Results(frame, curves, columns)
 
 
 def _averages(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A ratio of sums, averaged over classes (each class's ratio counts the same) and over videos."""
+    """A ratio of sums, averaged over classes (each class's ratio counts the same) and over videos.
+
+    The bootstrap takes the weights of the average over classes as given: its interval leaves out that the number of
+    annotated frames in a class varies too.
+    """
     rows = frame[(frame["column"] == column) & (frame["weight"] > 0)]
     of_class = rows.groupby(["dataset", "model", "explainer", "class_name"], dropna=False)["weight"].transform("sum")
     return (

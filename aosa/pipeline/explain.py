@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.data.base import Entry
-from aosa.pipeline.common import Job, check_common, environment, walk
+from aosa.pipeline.common import Job, absent, check_common, environment, walk
 
 
 def run(config: DictConfig) -> int:
@@ -21,10 +19,9 @@ def run(config: DictConfig) -> int:
     job.explainer  # noqa: B018  options out of range fail before any work
     entries = job.entries()
     folder = job.maps
-    folder.describe(
-        config_yaml=OmegaConf.to_yaml(config, resolve=True),
-        environment_json=json.dumps(environment(job.model), indent=1) + "\n",
-    )
+    folder.describe(config_yaml=OmegaConf.to_yaml(config, resolve=True))
+    if missing := absent(job.dataset):
+        print(missing)
 
     def done(entry: Entry) -> bool:
         return folder.file(entry.id).exists() and folder.valid(entry.id, job.dataset.fingerprint(entry))
@@ -48,6 +45,6 @@ def run(config: DictConfig) -> int:
         folder.save(entry.id, saliency, meta)
 
     title = f"explain {job.explainer_name} / {job.model.name} / {job.dataset.name}"
-    status = walk(entries, folder, "explain", title, done, explain)
+    status = walk(entries, folder, "explain", title, done, explain, environment(job.model))
     print(f"maps: {folder.path}")
     return status

@@ -36,14 +36,14 @@ def run(config: DictConfig) -> int:
         )
     if config.target == "label":
         raise ConfigError("target=label: a lone video has no label; give predicted, an index or a class name")
-    if isinstance(config.fps, str) or not config.fps > 0:
+    if isinstance(config.fps, bool) or not isinstance(config.fps, int | float) or not config.fps > 0:
         raise ConfigError(f"fps={config.fps}: give a number above 0")
     job = Job(config)
     explainer, model = job.explainer, job.model
     job.fixed_target  # noqa: B018  a class that the model lacks fails before any work
     try:
         window = Window(config.window, config.index, config.interval)
-        clip, _, _ = read_clip(Path(str(config.video)).expanduser(), model.spec, window)
+        clip, _, _ = read_clip(Path(str(config.video)).expanduser().resolve(), model.spec, window)
     except (ConfigError, VideoError) as error:
         # Here these keys stand alone.
         raise type(error)(re.sub(r"\bdataset\.(?=(window|index|interval)\b)", "", str(error))) from None

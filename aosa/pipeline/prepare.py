@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import time
 from collections import Counter
@@ -18,8 +17,8 @@ from aosa.config import build
 from aosa.data.base import Entry, VideoDataset
 from aosa.data.decode import probe
 from aosa.errors import VideoError
-from aosa.files import write_atomic
-from aosa.options import check_range
+from aosa.files import write_csv
+from aosa.options import check_whole
 from aosa.pipeline.common import check_common
 
 COLUMNS = (
@@ -45,8 +44,7 @@ def run(cfg: DictConfig) -> int:
         ConfigError: no such folder, or none of the data set's videos is there.
     """
     check_common(cfg)
-    for key in ("workers", "limit"):
-        check_range("prepare", **{key: (cfg[key], 1, float("inf"))})
+    check_whole("", workers=(cfg.workers, 1))
     dataset: VideoDataset = build(cfg.dataset)
     root = getattr(dataset, "root", None)
     manifest = Path(cfg.output_root) / "prepare" / dataset.name / "manifest.csv"
@@ -70,11 +68,11 @@ def run(cfg: DictConfig) -> int:
         for entry, result in _probed(todo, cfg.workers or os.cpu_count() or 1, done):
             rows[entry.id].update(result)
             if time.monotonic() - last > _SAVE_EVERY:
-                _write(manifest, [*_decoded(rows), *problems])
+                write_csv(manifest, COLUMNS, [*_decoded(rows), *problems])
                 last = time.monotonic()
     finally:
         # Interrupted or not: what was decoded is not decoded again.
-        _write(manifest, [*_decoded(rows), *problems])
+        write_csv(manifest, COLUMNS, [*_decoded(rows), *problems])
     everything = [*rows.values(), *problems]
     print(summary(dataset.name, everything, getattr(dataset, "ignored", 0)))
     print(f"manifest: {manifest}")
@@ -108,7 +106,8 @@ def _listed(entry: Entry, root: Path | None) -> Row:
     if entry.path is None or root is None:  # made on the fly: nothing to decode
         return row | {"status": "found"}
     files = [p for p in entry.path.iterdir() if p.is_file()] if entry.path.is_dir() else [entry.path]
-    stats = [p.stat() for p in files]
+    # One that is gone, or a link to nowhere, is told when it is decoded.
+    stats = [p.stat() for p in files if p.exists()]
     return row | {
         "path": entry.path.relative_to(root).as_posix(),
         "bytes": str(sum(s.st_size for s in stats)),
@@ -157,11 +156,3 @@ def _read(manifest: Path) -> dict[str, Row]:
     with manifest.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         return {row["id"]: row for row in reader} if tuple(reader.fieldnames or ()) == COLUMNS else {}
-
-
-def _write(manifest: Path, rows: list[Row]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomic(manifest, text.getvalue())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Container, Iterator
@@ -15,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aosa.data.base import Entry
 from aosa.pipeline import evaluate, explain
-from aosa.pipeline.common import check_common, environment
+from aosa.pipeline.common import absent, check_common, commit
 from aosa.pipeline.experiment import Results, Unit, folder, units
 from aosa.pipeline.tabulate import tabulate
 from aosa.report.figures import curves
@@ -73,19 +72,13 @@ def _write_report(config: DictConfig, all_units: list[Unit], table: Table, resul
         stem = f"curves-{dataset}-{model}"
         curves(part, out / stem, title=title)
         pictures.append(f"{stem}.png")
-    failures = {
-        tuple(failure.values()): {"explainer": unit.explainer, **failure}
-        for unit in all_units
-        for results_folder in (unit.job.maps, *(unit.job.records(unit.metric(m), m) for m in unit.metrics))
-        for failure in results_folder.failures()
-    }
     write_report(
         out,
         title=config.experiment.title,
         tables=[table],
         curves_png=pictures,
         gallery=list(_gallery(config, all_units, results, list(table.spec.columns), out)),
-        failures=list(failures.values()),
+        failures=_failures(all_units),
         provenance=_provenance(config, all_units),
     )
 
@@ -106,7 +99,8 @@ def _gallery(
         grids.setdefault((unit.job.dataset.name, unit.job.model.name), []).append(unit)
     share = max(1, config.experiment.gallery // max(1, len(grids)))
     for (dataset, model), mine in grids.items():
-        there = [e for e in mine[0].job.entries() if all(u.job.maps.file(e.id).exists() for u in mine)]
+        there = [e for e in mine[0].job.entries() if all(u.job.maps.digest(e.id) for u in mine)]
+        there = [e for e in there if not any(u.job.maps.failure(e.id) for u in mine)]
         there.sort(key=lambda e: e.class_name or "")  # so that evenly spaced ones are of many classes
         for at in np.unique(np.linspace(0, len(there) - 1, min(share, len(there))).round().astype(int)):
             entry: Entry = there[at]
@@ -142,6 +136,33 @@ def _gallery(
             }
 
 
+def _failures(all_units: list[Unit]) -> list[dict[str, object]]:
+    """One row per video and reason, with the explainers it concerns; a metric's complaint that there is no map
+    adds nothing to the reason why."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for unit in all_units:
+        records = [unit.job.records(unit.metric(name), name) for name in unit.metrics]
+        for entry in unit.job.entries():
+            reason = unit.job.maps.failure(entry.id)
+            for found in [reason] if reason else [r.failure(entry.id) for r in records]:
+                if found and unit.explainer not in rows.setdefault((entry.id, found), []):
+                    rows[entry.id, found].append(unit.explainer)
+    return [{"clip": c, "reason": r, "explainers": ", ".join(e)} for (c, r), e in rows.items()]
+
+
+def _made_by(all_units: list[Unit]) -> str:
+    """The environments that made the maps shown, which need not be the one that writes the report."""
+    found: dict[str, list[str]] = {}
+    for unit in all_units:
+        for entry in unit.job.entries():
+            about = {k: v for k, v in unit.job.maps.times(entry.id).items() if k != "seconds"}
+            if about:
+                explainers = found.setdefault(", ".join(f"{k} {v}" for k, v in about.items()), [])
+                if unit.explainer not in explainers:
+                    explainers.append(unit.explainer)
+    return "\n".join(f"{about}: {', '.join(explainers)}" for about, explainers in found.items())
+
+
 def _provenance(config: DictConfig, all_units: list[Unit]) -> dict[str, object]:
     shown = OmegaConf.to_container(config, resolve=True)
     assert isinstance(shown, dict)
@@ -150,22 +171,8 @@ def _provenance(config: DictConfig, all_units: list[Unit]) -> dict[str, object]:
     return {
         "command": " ".join(["python", *(a for a in sys.argv if a.partition("=")[0] not in hidden)]),
         "commit": commit(),
-        "environment": {k: str(v) for k, v in environment(all_units[0].job.model).items()},
+        "maps were made by": _made_by(all_units),
+        "videos": " ".join(dict.fromkeys(filter(None, (absent(u.job.dataset) for u in all_units)))) or "all listed",
         "maps": {f"{u.job.dataset.name} / {u.job.model.name} / {u.explainer}": u.job.maps.path.name for u in all_units},
         "config": OmegaConf.to_yaml(OmegaConf.create({k: v for k, v in shown.items() if k not in hidden})),
     }
-
-
-def commit() -> str:
-    """The commit of the checkout that runs, with a mark when files were changed since; "unknown" for a wheel."""
-    here = Path(__file__).resolve().parents[2]
-
-    def git(*arguments: str) -> str:
-        result = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
-        return result.stdout.strip()
-
-    try:
-        changed = " (with uncommitted changes)" if git("status", "--porcelain") else ""
-        return git("rev-parse", "HEAD") + changed if (here / ".git").exists() else "unknown"
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

@@ -18,6 +18,8 @@ from aosa.errors import AosaError
 from aosa.files import write_atomic
 
 _META = "aosa"
+# Not .json: the record of a video called "a.time" must not be the times of "a".
+_FAILURE, _TIME = ".failure", ".time"
 
 
 def canonical(value: object) -> str:
@@ -73,25 +75,29 @@ class Folder:
 
     def fail(self, clip: str, stage: str, reason: str) -> None:
         """Note that a clip could not be done, and why."""
-        write_atomic(self.file(clip, ".failure.json"), canonical({"clip": clip, "stage": stage, "reason": reason}))
+        write_atomic(self.file(clip, _FAILURE), canonical({"clip": clip, "stage": stage, "reason": reason}))
 
     def failure(self, clip: str) -> str | None:
         """Why a clip could not be done; None when it has not failed."""
-        note = read_json(self.file(clip, ".failure.json"))
+        note = read_json(self.file(clip, _FAILURE))
         return None if note is None else str(note["reason"])
 
     def forgive(self, clip: str) -> None:
         """The clip is done: forget an earlier failure."""
-        self.file(clip, ".failure.json").unlink(missing_ok=True)
+        self.file(clip, _FAILURE).unlink(missing_ok=True)
 
     def failures(self) -> list[dict[str, Any]]:
         """All failures noted, in the order of their clips."""
-        notes = (read_json(p) for p in sorted(self.path.rglob("*.failure.json")))
+        notes = (read_json(p) for p in sorted(self.path.rglob("*" + _FAILURE)))
         return [n for n in notes if n]
 
-    def time(self, clip: str, **seconds: float | int | str) -> None:
-        """Keep times apart from results, which must not depend on them."""
-        write_atomic(self.file(clip, ".time.json"), canonical(seconds))
+    def time(self, clip: str, **values: object) -> None:
+        """Keep times, and what ran, apart from results, which must not depend on them."""
+        write_atomic(self.file(clip, _TIME), canonical(values))
+
+    def times(self, clip: str) -> dict[str, Any]:
+        """What `time` kept; empty when nothing was."""
+        return read_json(self.file(clip, _TIME)) or {}
 
 
 class MapFolder(Folder):
@@ -106,6 +112,13 @@ class MapFolder(Folder):
     def load(self, clip: str) -> tuple[Tensor, dict[str, Any]]:
         """See `load_map`."""
         return load_map(self.file(clip))
+
+    def digest(self, clip: str) -> str | None:
+        """sha256 of a clip's map as its meta data says, without unpacking the map; None when there is none."""
+        try:
+            return _open(self.file(clip))[1].get("sha256")
+        except AosaError:
+            return None
 
     def valid(self, clip: str, fingerprint: str) -> bool:
         """Whether a readable map of just this content is there."""
@@ -153,16 +166,23 @@ def load_map(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
     Raises:
         AosaError: missing, damaged, or not a map of aosa.
     """
+    array, meta = _open(path)
     try:
-        array = blosc2.ndarray_from_cframe(Path(path).read_bytes())
-        meta = json.loads(array.schunk.vlmeta[_META])
         values = np.ascontiguousarray(array[...])
-    except FileNotFoundError:
-        raise AosaError(f"{path}: there is no such map") from None
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
         raise AosaError(f"{path}: not a readable map ({error}); delete it and run explain again") from None
     if hashlib.sha256(values.tobytes()).hexdigest() != meta.get("sha256"):
         raise AosaError(f"{path}: the map is damaged (its checksum differs); delete it and run explain again")
     saliency = torch.from_numpy(values)
     saliency.target = meta.get("target")  # type: ignore[attr-defined]
     return saliency, meta
+
+
+def _open(path: str | Path) -> tuple[Any, dict[str, Any]]:
+    try:
+        array = blosc2.ndarray_from_cframe(Path(path).read_bytes())
+        return array, json.loads(array.schunk.vlmeta[_META])
+    except FileNotFoundError:
+        raise AosaError(f"{path}: there is no such map") from None
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise AosaError(f"{path}: not a readable map ({error}); delete it and run explain again") from None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,10 +21,10 @@ from tqdm import tqdm
 from aosa.config import build
 from aosa.data.base import Entry, VideoDataset
 from aosa.errors import AosaError, CheckpointError, ConfigError, VideoError
-from aosa.files import whole_file, write_atomic
+from aosa.files import whole_file, write_atomic, write_csv
 from aosa.models import VideoModel, randomise
-from aosa.options import check_choice, check_range
-from aosa.pipeline.common import FAILED, check_common
+from aosa.options import check_choice, check_range, check_whole
+from aosa.pipeline.common import FAILED, check_common, mapped
 from aosa.pipeline.store import digest
 from aosa.rng import generator, key_seed
 
@@ -93,7 +91,7 @@ def run(cfg: DictConfig) -> int:
         log.append(row)
         if result.share > best:
             _save_weights(folder / "best.safetensors", model.network)
-        _write_csv(folder / "log.csv", log)
+        write_csv(folder / "log.csv", list(log[0]), log)
         with whole_file(folder / "last.pt") as path:
             torch.save(
                 {
@@ -114,7 +112,8 @@ def run(cfg: DictConfig) -> int:
     result = accuracy(model, loaded["test"], options.batch_size, options.workers)
     failures.update(result.failures)
     if failures:
-        _write_csv(folder / "failures.csv", [{"clip": i, "reason": reason} for i, reason in sorted(failures.items())])
+        rows = [{"clip": i, "reason": reason} for i, reason in sorted(failures.items())]
+        write_csv(folder / "failures.csv", ["clip", "reason"], rows)
         print(f"{len(failures)} clips could not be read; see {folder / 'failures.csv'}")
     print(f"test accuracy {result}; weights: {folder / 'best.safetensors'}")
     return FAILED if failures else 0
@@ -151,7 +150,7 @@ class _Clips(Dataset[tuple[Tensor, int] | tuple[str, str]]):
         unnamed = [e.id for e in self.entries if e.class_name is None]
         if unnamed:
             raise ConfigError(f"dataset {dataset.name}: {unnamed[0]!r} has no class, so it cannot be trained on")
-        index = {name: model.class_index(_mapped(dataset, name)) for name in {str(e.class_name) for e in self.entries}}
+        index = {name: model.class_index(mapped(dataset, name)) for name in {str(e.class_name) for e in self.entries}}
         self.labels = [index[str(e.class_name)] for e in self.entries]
         self.flip_key: tuple[object, ...] | None = None
 
@@ -274,21 +273,27 @@ class _Trainer:
 
 def _check(options: DictConfig, precision: str) -> None:
     infinity = math.inf
+    check_whole(
+        "train",
+        epochs=(options.epochs, 1),
+        clips_per_epoch=(options.clips_per_epoch, 1),
+        batch_size=(options.batch_size, 1),
+        workers=(options.workers, 0),
+    )
     check_range(
         "train",
-        epochs=(options.epochs, 1, infinity),
-        clips_per_epoch=(options.clips_per_epoch, 1, infinity),
-        batch_size=(options.batch_size, 1, infinity),
         lr=(options.lr, 0, infinity),
         warmup_epochs=(options.warmup_epochs, 0, options.epochs),
         weight_decay=(options.weight_decay, 0, infinity),
         label_smoothing=(options.label_smoothing, 0, 1),
-        workers=(options.workers, 0, infinity),
     )
     check_choice(
         "train",
         optimizer=(options.optimizer, ("adamw", "sgd")),
         freeze=(options.freeze, ("none", "backbone")),
+        flip=(options.flip, (True, False)),
+        new_head=(options.new_head, (True, False)),
+        restart=(options.restart, (True, False)),
     )
     if precision == "fp16":
         raise ConfigError("precision=fp16: training needs fp32 or bf16")
@@ -323,17 +328,12 @@ def _model(cfg: DictConfig, dataset: VideoDataset) -> VideoModel:
         torch.manual_seed(key_seed(cfg.seed, "head"))
         if cfg.train.new_head:
             old = _head(model)
-            names = list(dict.fromkeys(_mapped(dataset, name) for name in dataset.class_names))
+            names = list(dict.fromkeys(mapped(dataset, name) for name in dataset.class_names))
             new = nn.Linear(old.in_features, len(names)).to(model.device)
             owner, _, attribute = next(n for n, m in model.network.named_modules() if m is old).rpartition(".")
             setattr(model.module(owner), attribute, new)
             model.class_names = names
     return model
-
-
-def _mapped(dataset: VideoDataset, class_name: str) -> str:
-    """The model's name of a class, by the data set's class map if it has one."""
-    return getattr(dataset, "class_map", {}).get(class_name, class_name)
 
 
 def _head(model: VideoModel) -> nn.Linear:
@@ -376,11 +376,3 @@ def _save_weights(path: Path, network: nn.Module) -> None:
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     with whole_file(path) as temporary:
         save_file(weights, temporary)
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue())

@@ -34,8 +34,7 @@ def make_fill(name: str, x: Tensor, spec: InputSpec, *, margin: int = 4, window:
         case "constant":
             return torch.zeros_like(x)
         case "black":
-            mean = torch.tensor(spec.mean, device=x.device).view(3, 1, 1, 1)
-            std = torch.tensor(spec.std, device=x.device).view(3, 1, 1, 1)
+            mean, std = spec.stats(x.device)
             return (-mean / std).expand_as(x)
         case "clip_mean":
             return x.mean(dim=(1, 2, 3), keepdim=True).expand_as(x)

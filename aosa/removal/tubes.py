@@ -52,7 +52,7 @@ class AdaptiveMasks:
         letter_box: bool,
         compat: str | None,
     ) -> None:
-        self.box = (box, box) if isinstance(box, int) else tuple(box)
+        self.box = tuple(box) if isinstance(box, list | tuple) else (box, box)
         if len(self.box) != 2:
             raise ConfigError(f"explainer.box={box}: give a side, or [height, width]")
         check_whole("explainer", stride=(stride, 1), neighbours=(neighbours, 0))
@@ -105,8 +105,7 @@ class AdaptiveMasks:
 def _floored(clip: Clip, spec: InputSpec) -> np.ndarray:
     """The frames as the authors' code sees them: the normalised input turned back by the inverse
     transform in float32, × 255, fraction cut off."""
-    mean = torch.tensor(spec.mean).view(3, 1, 1, 1)
-    std = torch.tensor(spec.std).view(3, 1, 1, 1)
+    mean, std = spec.stats()
     pixels = clip.tensor(spec).sub(-mean / std).div(1 / std).mul(255)
     return pixels.clamp(0, 255).to(torch.uint8).permute(1, 2, 3, 0).numpy()
 

@@ -393,7 +393,8 @@ def _caption(spec: TableSpec, blocks: list[Block], records: pd.DataFrame, printe
     what = "median" if spec.statistic == "median" else "mean"
     sentences.append(f"Ours: {what} ± half the width of its 95 % bootstrap interval [low, high] over {unit}")
     weighted = records.groupby("column")["weight"].nunique() > 1
-    micro = [display_name(c) for c in spec.columns if weighted.get(c, False)]
+    # An average over classes is weighted as well, but says what it is in its name.
+    micro = [display_name(c) for c in spec.columns if weighted.get(c, False) and not c.endswith("_class")]
     if micro:
         sentences.append(f"{', '.join(micro)}: ratio of sums over all annotated frames")
     if len(printed):

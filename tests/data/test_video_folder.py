@@ -151,3 +151,13 @@ def test_identity_knows_the_window_and_not_the_place(touch):
     assert VideoFolder(root).identity() != VideoFolder(root, class_map={"a": "b"}).identity()
     assert str(root) not in repr(VideoFolder(root).identity())
     assert VideoFolder(root).identity() == VideoFolder(root, classes=["a"]).identity()
+
+
+def test_a_name_with_a_backslash_is_listed_and_the_others_read(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for name in ("good.mp4", "back\\slash.mp4"):
+        (folder / name).write_bytes(b"x")
+    dataset = VideoFolder(tmp_path)
+    assert [e.id for e in dataset.entries] == ["a/good"]
+    assert [(p.kind, p.reason) for p in dataset.problems] == [("rejected", "its name holds a backslash; rename it")]

@@ -78,6 +78,12 @@ def test_relu_and_iqr_exclude_each_other() -> None:
         AOSAApprox(iqr=True)
 
 
+@pytest.mark.parametrize("options", [{}, {"relu": False}, {"relu": True, "fill": "box_mean"}])
+def test_what_the_authors_code_does_not_have_is_refused_with_compat(options: dict) -> None:
+    with pytest.raises(ConfigError, match=r"compat=authors needs explainer\.relu=false .*fill=constant or box_mean"):
+        AOSAApprox(compat="authors", **options)
+
+
 def test_it_costs_one_forward_and_one_backward_pass() -> None:
     model, clip = small_model(), moving_clip()
     calls = {"forward": 0, "backward": 0}

@@ -26,7 +26,7 @@ def explained(tmp_path) -> Path:
 
 def records(folder: Path) -> dict[str, dict]:
     found = snapshot(folder / "records", ".json")
-    return {Path(k).stem: json.loads(v) for k, v in found.items() if not k.endswith((".time.json", ".failure.json"))}
+    return {Path(k).stem: json.loads(v) for k, v in found.items() if not k.endswith((".time", ".failure"))}
 
 
 def spoil(folder: Path, clip: str, saliency: torch.Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import pickle
 from pathlib import Path
 
@@ -57,7 +58,10 @@ def test_maps_with_their_meta_data(tmp_path):
     assert saliency.shape == (16, 64, 64)
     assert (meta["clip"], meta["target_name"], meta["class_name"]) == ("anticlockwise/000001",) + ("anticlockwise",) * 2
     beside = {p.name for p in path.parent.parent.iterdir() if p.is_file()}
-    assert beside == {"config.yaml", "identity.yaml", "environment.json", "failures.csv"}
+    assert beside == {"config.yaml", "identity.yaml", "failures.csv"}
+    about = json.loads(path.with_suffix(".time").read_text())
+    assert (about["device"], about["precision"], about["torch"]) == ("cpu", "fp32", torch.__version__)
+    assert {"seconds", "batch_size", "threads", "commit", "aosa"} <= set(about)
     assert str(tmp_path) not in (path.parent.parent / "identity.yaml").read_text()
 
 

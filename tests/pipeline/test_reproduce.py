@@ -46,7 +46,7 @@ def records(out: Path) -> pd.DataFrame:
     """All records, read without the package."""
     rows = []
     for path in (out / "records").rglob("*.json"):
-        if not path.name.endswith((".time.json", ".failure.json")):
+        if not path.name.endswith((".time", ".failure")):
             explainer, metric = (name.rpartition("-")[0] for name in path.relative_to(out).parts[3:5])
             rows.append({"explainer": explainer, "metric": metric, **json.loads(path.read_text())})
     return pd.DataFrame(rows)
@@ -197,6 +197,30 @@ def test_failures_are_in_the_report_and_the_exit_status(home, stage, write_video
     assert set(table["n"]) == {2}
     page = (tmp_path / "out" / "folder" / "report" / "index.html").read_text()
     assert "bad.avi: the file is empty (zero bytes)" in page
+    assert "Failures (1)" in page  # one video, though two explainers and a metric met it
+
+
+def test_a_video_that_breaks_later_leaves_the_table(home, stage, write_video, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("first", "second", "third"):
+        write_video(tmp_path / "videos" / "vertical" / f"{name}.avi", rng.integers(0, 256, (8, 32, 32, 3), np.uint8))
+    text = (home / "configs" / "experiment" / "own.yaml").read_text()
+    text = text.replace("dataset: moving_shapes", "dataset: video_folder").replace("[dataset.size=6]", "[]")
+    text = text.replace(", spatial_pointing, truth_score]", "]").replace("name: own", "name: folder")
+    (home / "configs" / "experiment" / "folder.yaml").write_text(text)
+    options = [f"data_root={quoted(str(tmp_path))}", f"output_root={quoted(str(tmp_path / 'out'))}"]
+    csv = tmp_path / "out" / "folder" / "folder.csv"
+    for spoilt, status, n in ((None, 0, 3), ("second", 3, 2)):
+        if spoilt:
+            (tmp_path / "videos" / "vertical" / f"{spoilt}.avi").write_bytes(b"")
+        assert stage("reproduce", "experiment=folder", *options).status == status
+        assert set(pd.read_csv(csv)["n"]) == {n}
+    # Taken away, it is no failure of this run any more.
+    (tmp_path / "videos" / "vertical" / "second.avi").unlink()
+    assert stage("reproduce", "experiment=folder", *options).status == 0
+    assert "Failures (0)" in (tmp_path / "out" / "folder" / "report" / "index.html").read_text()
+    for path in (tmp_path / "out").rglob("failures.csv"):
+        assert path.read_text() == "clip,reason\n"
 
 
 def test_no_video_that_can_be_used(home, stage, tmp_path):

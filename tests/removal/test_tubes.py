@@ -127,6 +127,7 @@ def test_a_union_holds_each_mask_and_its_neighbours() -> None:
         ("displacement", "speed"),
         ("compat", "paper"),
         ("box", [1, 2, 3]),
+        ("box", 16.5),
     ],
 )
 def test_options_out_of_range_name_their_key(key: str, value: object) -> None:
