@@ -8,16 +8,15 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.aosa import AOSA
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_whole
+from aosa.options import check_choice
 from aosa.removal.boxes import BoxUnions
-from aosa.removal.fills import FILLS, make_fill
-from aosa.removal.tubes import AdaptiveMasks
-from aosa.removal.weighting import WEIGHTINGS, weighted_map
+from aosa.removal.fills import make_fill
+from aosa.removal.weighting import weighted_map
 
 
-class AOSAApprox(Explainer):
+class AOSAApprox(AOSA):
     """First-order approximation of every mask's score: f̂ = f(x) + J·(g − x), J = ∂f/∂x of the probability.
 
     Uchiyama et al., journal III-C, III-D (eq. 3 to 8) and WACV 2023 3.4, 3.5. Costs one forward and one
@@ -64,15 +63,26 @@ class AOSAApprox(Explainer):
         letter_box: bool = False,
         compat: str | None = None,
     ) -> None:
+        super().__init__(
+            stride=stride,
+            box=box,
+            neighbours=neighbours,
+            flow=flow,
+            fill=fill,
+            margin=margin,
+            window=window,
+            weighting=weighting,
+            displacement=displacement,
+            subpixel=subpixel,
+            letter_box=letter_box,
+            compat=compat,
+        )
         check_choice(
             "explainer",
-            fill=(fill, FILLS),
             relu=(relu, (True, False, "printed")),
-            weighting=(weighting, WEIGHTINGS),
             iqr=(iqr, (True, False)),
             expand=(expand, ("authors", "occluded")),
         )
-        check_whole("explainer", margin=(margin, 1), window=(window, 1))
         if iqr and relu:
             raise ConfigError("explainer.iqr=true needs explainer.relu=false: neither paper defines the two together")
         if compat == "authors" and (relu or fill not in ("constant", "box_mean")):
@@ -80,31 +90,9 @@ class AOSAApprox(Explainer):
                 f"explainer.compat=authors needs explainer.relu=false (is {relu}) and explainer.fill=constant or "
                 f"box_mean (is {fill}): the authors' code has nothing else"
             )
-        self.masks = AdaptiveMasks(
-            stride=stride,
-            box=box,
-            neighbours=neighbours,
-            flow=flow,
-            displacement=displacement,
-            subpixel=subpixel,
-            letter_box=letter_box,
-            compat=compat,
-        )
-        self.stride = stride
-        self.box = box
-        self.neighbours = neighbours
-        self.flow = flow
-        self.fill = fill
-        self.margin = margin
-        self.window = window
         self.relu = relu
-        self.weighting = "authors" if compat == "authors" else weighting
         self.iqr = iqr
         self.expand = expand
-        self.displacement = displacement
-        self.subpixel = subpixel
-        self.letter_box = letter_box
-        self.compat = compat
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
         """See `Explainer.explain`."""
