@@ -13,6 +13,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.data.base import Entry
+from aosa.options import check_choice
 from aosa.pipeline import evaluate, explain
 from aosa.pipeline.common import absent, check_common, commit
 from aosa.pipeline.experiment import Results, Unit, folder, units
@@ -26,6 +27,7 @@ from aosa.report.tables import Table, display_name
 def run(config: DictConfig) -> int:
     """Explain, evaluate, tabulate and report; what is there already is kept. Returns the exit status."""
     check_common(config)
+    check_choice("", engine=(config.engine, ("local",)))
     all_units = list(units(config))
     for unit in all_units:
         # Names and options are checked before hours of work, not in the midst of them.

@@ -160,6 +160,12 @@ def test_a_part_that_the_experiment_does_not_have(stage):
     )
 
 
+def test_engine_that_there_is_not(stage):
+    ended = stage("reproduce", "experiment=own", "engine=cloud")
+    assert ended.status == 1
+    assert "engine=cloud: choose one of local" in ended.err
+
+
 def test_bad_option_of_a_later_explainer_fails_before_any_work(home, stage, tmp_path):
     text = (home / "configs" / "experiment" / "own.yaml").read_text()
     for old, new, message in (
