@@ -65,7 +65,7 @@ def describe_composition(
     text = re.split(r"\n+Config search path", str(error))[0].strip()
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        hint = _hint(name, error.options, f"{group}=")
+        hint = did_you_mean(name, error.options, f"{group}=")
         return f"there is no {group}={name}{hint}\n  choices: {', '.join(error.options)}"
     found = re.match(r"(?:Could not override|Could not delete from config\.|Key) '([^']+)'", text)
     if not found:
@@ -85,10 +85,11 @@ def describe_composition(
             break
         node, parent = below, f"{parent}{part}."
     keys = [f"{parent}{k}" for k in map(str, node) if not k.startswith("_")]
-    return f"there is no key {key!r} in the config of {config_name}{_hint(key, keys)}\n  keys: {', '.join(keys)}"
+    return f"there is no key {key!r} in the config of {config_name}{did_you_mean(key, keys)}\n  keys: {', '.join(keys)}"
 
 
-def _hint(name: str, known: Sequence[str], prefix: str = "") -> str:
+def did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:
+    """``; did you mean <name>?`` for the closest known name, empty when none is close."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {prefix}{close[0]}?" if close else ""
 

@@ -19,7 +19,7 @@ def check_range(owner: str, **limits: tuple[float | None, float, float]) -> None
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
             limit = f"of at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
-            raise ConfigError(f"{_key(owner, key)}={value}: give a number {limit}")
+            raise ConfigError(f"{full_key(owner, key)}={value}: give a number {limit}")
 
 
 def check_whole(owner: str, **limits: tuple[int | None, int]) -> None:
@@ -31,7 +31,7 @@ def check_whole(owner: str, **limits: tuple[int | None, int]) -> None:
     """
     for key, (value, low) in limits.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < low):
-            raise ConfigError(f"{_key(owner, key)}={value}: give a whole number of at least {low}")
+            raise ConfigError(f"{full_key(owner, key)}={value}: give a whole number of at least {low}")
 
 
 def check_choice(owner: str, **choices: tuple[object, tuple[object, ...]]) -> None:
@@ -45,10 +45,11 @@ def check_choice(owner: str, **choices: tuple[object, tuple[object, ...]]) -> No
             names = ", ".join(
                 "null" if a is None else str(a).lower() if isinstance(a, bool) else str(a) for a in allowed
             )
-            raise ConfigError(f"{_key(owner, key)}={value}: choose one of {names}")
+            raise ConfigError(f"{full_key(owner, key)}={value}: choose one of {names}")
 
 
-def _key(owner: str, key: str) -> str:
+def full_key(owner: str, key: str) -> str:
+    """``owner.key``, or the key alone where it has no owner."""
     return f"{owner}.{key}" if owner else key
 
 

@@ -106,7 +106,8 @@ class FileDataset(VideoDataset):
         return h.hexdigest()
 
     def identity(self) -> dict[str, object]:
-        return {"dataset": self.name, **vars(self.window), "class_map": dict(sorted(self.class_map.items()))}
+        window = {"window": self.window.window, "index": self.window.index, "interval": self.window.interval}
+        return {"dataset": self.name, **window, "class_map": dict(sorted(self.class_map.items()))}
 
 
 @lru_cache(maxsize=100_000)

@@ -95,17 +95,19 @@ class Job:
         """All that changes a map, but for the clip's own content, which each map holds."""
         return {
             "dataset": self.dataset.identity(),
-            "model": {**self.model.identity(), "options": self._model_options()},
+            "model": self.model_identity,
             "explainer": self.explainer.identity(),
             "target": str(self.config.target),
         }
 
-    def _model_options(self) -> object:
-        """The model's config but for what its own identity knows better (weights, names), and what changes no map."""
+    @property
+    def model_identity(self) -> dict[str, object]:
+        """The model's own identity, and its config but for what that knows better (weights, names) and what changes
+        no map."""
         known = ("device", "batch_size", "checkpoint", "weights", "class_names", "hint")
         options = OmegaConf.to_container(self.config.model, resolve=True)
         assert isinstance(options, dict)
-        return {k: v for k, v in options.items() if k not in known}
+        return {**self.model.identity(), "options": {k: v for k, v in options.items() if k not in known}}
 
     @cached_property
     def maps(self) -> MapFolder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from aosa.config import build, compose
+from aosa.config import build, compose, did_you_mean
 from aosa.data.base import Entry
 from aosa.errors import ConfigError
 from aosa.metrics.base import Metric
@@ -111,9 +110,10 @@ def units(config: DictConfig) -> Iterator[Unit]:
         known = list(dict.fromkeys(name for grid in grids for name in grid[key]))
         for name in config.get(key) or []:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                raise ConfigError(f"{key}: {name} is not part of {experiment.name}{hint} (it has {', '.join(known)})")
+                raise ConfigError(
+                    f"{key}: {name} is not part of {experiment.name}{did_you_mean(name, known)} "
+                    f"(it has {', '.join(known)})"
+                )
     common = {key: config[key] for key in _COMMON}
     for grid in grids:
         for model in grid["models"]:
@@ -163,14 +163,15 @@ def _collect(all_units: list[Unit]) -> Results:
     columns: dict[str, str] = {}
     correct: dict[tuple[str, str, str], bool] = {}
     for unit in all_units:
+        maps, entries = unit.job.maps, unit.job.entries()
+        present = {e.id: maps.digest(e.id) for e in entries if not maps.failure(e.id)}
         for name in unit.metrics:
             metric = unit.metric(name)
             columns.update(metric.columns)
             records = unit.job.records(metric, name)
-            for entry in unit.job.entries():
+            for entry in entries:
                 record = records.load(entry.id)
-                failed = unit.job.maps.failure(entry.id) or records.failure(entry.id)
-                if record is None or failed or record["map"] != unit.job.maps.digest(entry.id):
+                if record is None or records.failure(entry.id) or record["map"] != present.get(entry.id):
                     continue
                 if "predicted" in record and record["label"] is not None:
                     key = (unit.job.dataset.name, unit.job.model.name, entry.id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aosa.data.files import read_clip
 from aosa.data.window import Window
-from aosa.errors import ConfigError, VideoError
+from aosa.errors import ConfigError
 from aosa.files import write_atomic
 from aosa.pipeline.common import Job, check_common
 from aosa.pipeline.store import digest, save_map
@@ -41,12 +40,8 @@ def run(config: DictConfig) -> int:
     job = Job(config)
     explainer, model = job.explainer, job.model
     job.fixed_target  # noqa: B018  a class that the model lacks fails before any work
-    try:
-        window = Window(config.window, config.index, config.interval)
-        clip, _, _ = read_clip(Path(str(config.video)).expanduser().resolve(), model.spec, window)
-    except (ConfigError, VideoError) as error:
-        # Here these keys stand alone.
-        raise type(error)(re.sub(r"\bdataset\.(?=(window|index|interval)\b)", "", str(error))) from None
+    window = Window(config.window, config.index, config.interval, owner="")
+    clip, _, _ = read_clip(Path(str(config.video)).expanduser().resolve(), model.spec, window)
     target = job.target(clip)
     with torch.no_grad():
         probabilities = model.probabilities(clip.tensor(model.spec)[None])[0].cpu()
@@ -57,7 +52,7 @@ def run(config: DictConfig) -> int:
 
     saliency = explainer(model, clip, target)
     identity = {
-        "model": model.identity(),
+        "model": job.model_identity,
         "explainer": explainer.identity(),
         "clip": clip.digest(),
         "source": clip.source,

@@ -101,8 +101,10 @@ def _gallery(
         grids.setdefault((unit.job.dataset.name, unit.job.model.name), []).append(unit)
     share = max(1, config.experiment.gallery // max(1, len(grids)))
     for (dataset, model), mine in grids.items():
-        there = [e for e in mine[0].job.entries() if all(u.job.maps.digest(e.id) for u in mine)]
-        there = [e for e in there if not any(u.job.maps.failure(e.id) for u in mine)]
+        folders = [u.job.maps for u in mine]
+        there = [
+            e for e in mine[0].job.entries() if all(f.file(e.id).exists() and not f.failure(e.id) for f in folders)
+        ]
         there.sort(key=lambda e: e.class_name or "")  # so that evenly spaced ones are of many classes
         for at in np.unique(np.linspace(0, len(there) - 1, min(share, len(there))).round().astype(int)):
             entry: Entry = there[at]

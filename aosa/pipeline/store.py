@@ -66,12 +66,10 @@ class Folder:
             raise AosaError(f"clip id {clip!r} is not a safe relative path")
         return self.path / (clip + (self.suffix if suffix is None else suffix))
 
-    def describe(self, **files: str) -> None:
-        """Write the identity, and further files (``config_yaml=…`` becomes config.yaml), beside the results."""
+    def describe(self, config_yaml: str) -> None:
+        """Write the identity and the resolved config beside the results."""
         write_atomic(self.path / "identity.yaml", yaml.safe_dump(self.identity, allow_unicode=True))
-        for name, text in files.items():
-            stem, _, kind = name.rpartition("_")
-            write_atomic(self.path / f"{stem}.{kind}", text)
+        write_atomic(self.path / "config.yaml", config_yaml)
 
     def fail(self, clip: str, stage: str, reason: str) -> None:
         """Note that a clip could not be done, and why."""

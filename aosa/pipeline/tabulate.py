@@ -29,7 +29,12 @@ def tabulate(config: DictConfig, all_units: list[Unit]) -> tuple[Table, Results]
     results = collect(all_units, config.clips)
     if results.scores.empty:
         name = config.experiment.name
-        failed = [f for unit in all_units for f in unit.job.maps.failures()]
+        failed = [
+            {"clip": e.id, "reason": reason}
+            for unit in all_units
+            for e in unit.job.entries()
+            if (reason := unit.job.maps.failure(e.id))
+        ]
         reason = (
             f"every video failed, the first, {failed[0]['clip']!r}, since {failed[0]['reason']}"
             if failed
