@@ -38,6 +38,23 @@ class Problem:
     reason: str
 
 
+@dataclass(frozen=True)
+class View:
+    """Another part of a video than the data set's own window and the centre crop: for the several views of published
+    accuracies, and for training.
+
+    Args:
+        start: where the window begins, from 0 (the earliest place) to 1 (the latest); None = the data set's window.
+        across, down: where the crop lies, from 0 (left, top) to 1 (right, bottom).
+        zoom: side of the crop, relative to the largest crop of the input's aspect that fits the resized frame.
+    """
+
+    start: float | None = None
+    across: float = 0.5
+    down: float = 0.5
+    zoom: float | None = None
+
+
 class VideoDataset(ABC):
     """Subclasses list their videos without decoding any (10 000 in seconds) and decode lazily.
 
@@ -56,7 +73,7 @@ class VideoDataset(ABC):
     flip_keeps_class: bool = False
 
     @abstractmethod
-    def load(self, entry: Entry, spec: InputSpec) -> Clip:
+    def load(self, entry: Entry, spec: InputSpec, view: View | None = None) -> Clip:
         """Decode one entry at the spec's size. The clip's ``class_name`` is set, its ``label`` is not:
         that depends on the model (see `aosa.pipeline.common.Job.load`).
 

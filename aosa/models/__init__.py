@@ -33,6 +33,7 @@ def build_model(
     batch_size: int | str = "auto",
     channels_last: bool = False,
     hint: str = "",
+    new_head: bool = False,
 ) -> VideoModel:
     """What every config of a model builds.
 
@@ -45,6 +46,7 @@ def build_model(
         weights: default weights, a file that comes with the package or a path.
         checkpoint: the user's weights, taken instead; ``random`` draws weights from a seed, for tests and benchmarks.
         hint: how to get the weights, said when they are not there.
+        new_head: see `aosa.models.checkpoints.load_weights`; for training.
         target_layer, device, precision, batch_size, channels_last: see `VideoModel`.
 
     Raises:
@@ -61,13 +63,13 @@ def build_model(
         randomise(network, name)
         settle(network, spec)
     elif checkpoint:
-        load_weights(network, checkpoint)
+        load_weights(network, checkpoint, new_head=new_head)
     elif weights:
         asset = Path(str(files("aosa") / "assets" / weights))
         path = asset if asset.is_file() else Path(weights).expanduser()
         if not path.is_file():
             raise CheckpointError(f"the weights of model {name} are not at {path}. {hint}".strip())
-        load_weights(network, path)
+        load_weights(network, path, new_head=new_head)
     else:
         raise CheckpointError(f"model {name} comes without weights: give checkpoint=<file>. {hint}".strip())
     return VideoModel(

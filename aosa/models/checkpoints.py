@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from aosa.errors import CheckpointError
+from aosa.errors import CheckpointError, ConfigError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
 _TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46")  # a zip; the format before PyTorch 1.6
@@ -78,10 +78,15 @@ def _torch_load(path: Path) -> Any:
         raise CheckpointError(f"checkpoint {path}: damaged or not a PyTorch checkpoint ({reason})") from None
 
 
-def load_weights(network: nn.Module, path: str | Path) -> None:
+def load_weights(network: nn.Module, path: str | Path, *, new_head: bool = False) -> None:
     """Put a checkpoint's weights into a network; every tensor must have its place.
 
-    Absent ``num_batches_tracked`` counters, which old files lack and inference does not use, are forgiven.
+    Absent ``num_batches_tracked`` counters, which old files lack and inference does not use, are forgiven. A network
+    whose published checkpoints have other names tells them by ``published_name(key) -> str | None``: its own name
+    for a published key, itself for an own one, None for what only training uses (auxiliary heads).
+
+    Args:
+        new_head: leave the network's own last layer where the checkpoint's is of another size, to be trained.
 
     Raises:
         CheckpointError: a missing, extra or mis-shaped key, all of them listed; a head of another size, named as
@@ -89,6 +94,10 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     """
     tensors, extra = read_checkpoint(path)
     own = network.state_dict()
+    if hasattr(network, "published_name"):
+        tensors = _renamed(tensors, network.published_name, Path(path))
+    if new_head:
+        tensors = _without_head(network, tensors)
     missing = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
     unknown = [k for k in tensors if k not in own]
     shapes = {k: (tuple(tensors[k].shape), tuple(v.shape)) for k, v in own.items() if k in tensors}
@@ -101,6 +110,37 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         if not torch.isfinite(value).all():
             raise CheckpointError(f"checkpoint {path}: {key} holds NaN or infinity; the training that made it diverged")
     network.load_state_dict(tensors, strict=False)
+
+
+def _renamed(tensors: dict[str, Tensor], rename: Callable[[str], str | None], path: Path) -> dict[str, Tensor]:
+    renamed: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        name = rename(key)
+        if name in renamed:
+            raise CheckpointError(f"checkpoint {path}: two of its tensors are {name}; one is {key}")
+        if name is not None:
+            renamed[name] = value
+    return renamed
+
+
+def _without_head(network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with those of the last layer replaced by the network's own where their sizes differ."""
+    name, _ = head(network)
+    own = {f"{name}.{key}": value for key, value in network.get_submodule(name).state_dict().items()}
+    differ = any(key in tensors and tensors[key].shape != value.shape for key, value in own.items())
+    return {**tensors, **own} if differ else tensors
+
+
+def head(network: nn.Module) -> tuple[str, nn.Linear]:
+    """Dotted name and module of the last linear layer.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise ConfigError(f"{type(network).__name__} has no linear layer that could be replaced or trained alone")
+    return layers[-1]
 
 
 def _mismatch(
@@ -118,7 +158,8 @@ def _mismatch(
         theirs = heads.pop()
         return (
             f"checkpoint {path}: its head has {theirs} classes ({', '.join(wrong)}), the model is built for {built}; "
-            f"set model.network.num_classes={theirs} and matching model.class_names, or take another checkpoint"
+            f"set model.network.num_classes={theirs} and matching model.class_names, take another checkpoint, or train a new "
+            f"head (scripts/train.py train.new_head=true)"
         )
     arch = f" (its arch is {extra['arch']!r})" if "arch" in extra else ""
     lines = [f"checkpoint {path}{arch} does not fit {type(network).__name__}:"]

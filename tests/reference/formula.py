@@ -16,13 +16,16 @@ def noise(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return ((hashed - np.floor(hashed)) * 2 - 1).reshape(shape)
 
 
-def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """One tensor of a network, float32: none is trivial, the batch-norm statistics neither."""
+def weight(name: str, shape: tuple[int, ...], offset: float = 0.2) -> np.ndarray:
+    """One tensor of a network, float32: none is trivial, the batch-norm statistics neither. A smaller `offset` (of
+    biases and running means) lets the logits depend more on the input."""
     values = noise(name, shape)
     if name.endswith("running_var"):
         values = 1 + 0.5 * values
     elif name.endswith(("running_mean", "bias")):
-        values = 0.2 * values
+        values = offset * values
+    elif name.endswith(("token", "embed", "embeddings")):
+        values = 0.5 * values
     elif len(shape) == 1:
         values = 1 + 0.3 * values
     else:
@@ -38,11 +41,11 @@ def clip(index: int, size: tuple[int, int, int]) -> np.ndarray:
     return (share * np.stack(waves) + (1 - share) * noise(f"clip {index}", (3, *size))).astype(np.float32)
 
 
-def fill(network: nn.Module, *, norm_scale: bool = True) -> nn.Module:
+def fill(network: nn.Module, *, norm_scale: bool = True, offset: float = 0.2) -> nn.Module:
     """Give a network the formula's weights and set it to evaluation mode; without `norm_scale` those of the batch
     norms are 1, for implementations that have none."""
     state: dict[str, Tensor] = {
-        name: value if name.endswith("num_batches_tracked") else torch.from_numpy(weight(name, tuple(value.shape)))
+        name: value if name.endswith("num_batches_tracked") else torch.from_numpy(weight(name, tuple(value.shape), offset))
         for name, value in network.state_dict().items()
     }
     if not norm_scale:
