@@ -50,6 +50,14 @@ class Explainer(ABC):
         saliency.target = target  # type: ignore[attr-defined]
         return saliency
 
+    def check(self, model: VideoModel) -> None:  # noqa: B027  most methods refuse none
+        """Refuse a model that the method is not defined for; most are defined for all. The stages ask before they
+        read a clip.
+
+        Raises:
+            ConfigError: naming what is possible.
+        """
+
     @abstractmethod
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
         """The method itself; called with the model in evaluation mode, parameters not requiring gradients."""

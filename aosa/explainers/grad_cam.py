@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from aosa.clip import Clip
-from aosa.errors import ConfigError
 from aosa.explainers.base import Explainer
+from aosa.explainers.gradients import OUTPUTS, chosen_layers, feature_gradients
 from aosa.models.base import VideoModel
 from aosa.options import check_choice
 
@@ -17,7 +17,9 @@ class GradCAM(Explainer):
     """Feature maps of a convolutional stage, weighted by the mean gradient of the class over each.
 
     Selvaraju et al. 2017, eq. 1 and 2, on 3D features; resized trilinearly to the clip. Where a model names
-    several target layers, their maps are resized and averaged.
+    several target layers (the two pathways of SlowFast), their maps are resized and averaged. The patch tokens of
+    TimeSformer and the frames of a 2D network count as features in time and space too, see
+    `aosa.explainers.gradients.as_volume`.
 
     Args:
         layer: dotted name(s) of the layer; default the model's target layer.
@@ -27,8 +29,8 @@ class GradCAM(Explainer):
         relu: drop negative values.
 
     Raises:
-        ConfigError: an option out of its choices, a layer the model does not have, or one whose output is not
-            B×C×T'×H'×W'.
+        ConfigError: an option out of its choices, a layer the model does not have, or one whose output has no place
+            in time and space.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class GradCAM(Explainer):
         check_choice(
             "explainer",
             pooling=(pooling, ("clip", "frame")),
-            output=(output, ("logit", "probability")),
+            output=(output, OUTPUTS),
             relu=(relu, (True, False)),
         )
         self.layer = layer
@@ -51,31 +53,16 @@ class GradCAM(Explainer):
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
         """See `Explainer.explain`."""
-        layers = [self.layer] if isinstance(self.layer, str) else list(self.layer or model.target_layers)
-        if not layers:
-            raise ConfigError(f"model {model.name} names no target layer; set explainer.layer or model.target_layer")
         x = clip.tensor(model.spec)[None]
-        features: list[Tensor] = []
-
-        def keep(module: nn.Module, args: object, output: Tensor) -> Tensor:
-            # The graph starts here: nothing before the layer needs a gradient.
-            if not isinstance(output, Tensor) or output.dim() != 5:
-                raise ConfigError(f"explainer.layer={layers}: a layer's output must be B×C×T×H×W")
-            features.append(output if output.requires_grad else output.detach().requires_grad_())
-            return features[-1]
-
-        handles = [model.module(name).register_forward_hook(keep) for name in layers]
-        try:
-            with torch.enable_grad():
-                score = (model.logits(x) if self.output == "logit" else model.probabilities(x))[0, target]
-                gradients = torch.autograd.grad(score, features)
-        finally:
-            for handle in handles:
-                handle.remove()
-        over = (2, 3, 4) if self.pooling == "clip" else (3, 4)
+        layers = chosen_layers(model, self.layer)
         maps = []
-        for feature, gradient in zip(features, gradients, strict=True):
-            cam = (gradient.float().mean(dim=over, keepdim=True) * feature.float()).sum(dim=1, keepdim=True)
-            cam = cam.relu() if self.relu else cam
-            maps.append(F.interpolate(cam, size=clip.size, mode="trilinear", align_corners=False)[0, 0])
+        for feature, gradient in feature_gradients(model, x, target, layers, self.output):
+            weights = gradient.mean(dim=(1, 2, 3) if self.pooling == "clip" else (2, 3), keepdim=True)
+            cam = (weights * feature).sum(dim=0)
+            maps.append(resized(cam.relu() if self.relu else cam, clip.size))
         return torch.stack(maps).mean(dim=0)
+
+
+def resized(cam: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """T'×H'×W' → T×H×W, trilinear."""
+    return F.interpolate(cam[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]

@@ -7,7 +7,18 @@ from scipy.stats import spearmanr
 
 from aosa import Clip, VideoModel
 from aosa.errors import AosaError, ConfigError
-from aosa.explainers import AOSA, OSA, AOSAApprox, Explainer, GradCAM, Random
+from aosa.explainers import (
+    AOSA,
+    OSA,
+    AOSAApprox,
+    Explainer,
+    GradCAM,
+    GradCAMPP,
+    GuidedBackprop,
+    IntegratedGradients,
+    Random,
+    SmoothGrad,
+)
 from tests.helpers import SPEC, moving_clip, small_model
 
 EXPLAINERS = {
@@ -17,6 +28,10 @@ EXPLAINERS = {
     "aosa_approx_iqr": lambda: AOSAApprox(stride=4, box=8, relu=False, iqr=True),
     "osa": lambda: OSA(stride=(1, 6, 6)),
     "grad_cam": lambda: GradCAM(),
+    "grad_cam_pp": lambda: GradCAMPP(),
+    "smooth_grad": lambda: SmoothGrad(samples=5),
+    "integrated_gradients": lambda: IntegratedGradients(steps=5),
+    "guided_backprop": lambda: GuidedBackprop(),
     "random": lambda: Random(),
 }
 

@@ -1,0 +1,135 @@
+"""Gradients of a class with respect to the input and to a layer's features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from aosa.errors import ConfigError
+from aosa.models.base import VideoModel
+
+OUTPUTS = ("logit", "probability")
+
+
+def class_scores(model: VideoModel, x: Tensor, target: int, output: str) -> Tensor:
+    """Logit or probability of the class for B×3×T×H×W: B, differentiable."""
+    return (model.logits(x) if output == "logit" else model.probabilities(x))[:, target]
+
+
+def input_gradients(model: VideoModel, x: Tensor, target: int, output: str) -> tuple[Tensor, Tensor]:
+    """Score of the class and its gradient with respect to each clip of a batch.
+
+    Returns:
+        B, and B×3×T×H×W.
+    """
+    with torch.enable_grad():
+        leaf = x.detach().to(model.device).requires_grad_()
+        scores = class_scores(model, leaf, target, output)
+        # Clips of a batch don't see each other, so the gradient of the sum is each one's own.
+        (gradients,) = torch.autograd.grad(scores.sum(), leaf)
+    return scores.detach(), gradients
+
+
+def batched(samples: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Stack 3×T×H×W samples into batches of at most `size`, drawn as they are needed."""
+    batch: list[Tensor] = []
+    for sample in samples:
+        batch.append(sample)
+        if len(batch) == size:
+            yield torch.stack(batch)
+            batch = []
+    if batch:
+        yield torch.stack(batch)
+
+
+def chosen_layers(model: VideoModel, layer: str | Sequence[str] | None) -> list[str]:
+    """The layers to read: those named, or the model's target layers.
+
+    Raises:
+        ConfigError: neither names one, or the model has no layer of that name.
+    """
+    layers = [layer] if isinstance(layer, str) else list(layer or model.target_layers)
+    if not layers:
+        raise ConfigError(f"model {model.name} names no target layer; set explainer.layer or model.target_layer")
+    for name in layers:
+        model.module(name)
+    return layers
+
+
+def capture(model: VideoModel, layers: Sequence[str], run: Callable[[], Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Run a forward pass and keep what the layers give, as leaves of the graph: nothing before a layer needs a
+    gradient.
+
+    Returns:
+        what `run` returned, and each layer's output.
+
+    Raises:
+        ConfigError: a layer gives no tensor, or did not take part.
+    """
+    features: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, object, object], Tensor]:
+        def hook(module: nn.Module, args: object, output: object) -> Tensor:
+            if not isinstance(output, Tensor):
+                raise ConfigError(f"explainer.layer={name} of {model.name} gives no tensor; choose another layer")
+            features[name] = output if output.requires_grad else output.detach().requires_grad_()
+            # A later in-place operation (an inplace ReLU) must not change what was kept.
+            return features[name].clone()
+
+        return hook
+
+    handles = [model.module(name).register_forward_hook(keep(name)) for name in layers]
+    try:
+        with torch.enable_grad():
+            result = run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name in layers:
+        if name not in features:
+            raise ConfigError(f"explainer.layer={name} takes no part in a forward pass of {model.name}")
+    return result, [features[name] for name in layers]
+
+
+def feature_gradients(
+    model: VideoModel, x: Tensor, target: int, layers: Sequence[str], output: str
+) -> list[tuple[Tensor, Tensor]]:
+    """Each layer's features and the gradient of the class with respect to them, both as C×T'×H'×W' float32.
+
+    Args:
+        x: 1×3×T×H×W.
+
+    Raises:
+        ConfigError: a layer whose output has no place in time and space, see `as_volume`.
+    """
+    score, features = capture(model, layers, lambda: class_scores(model, x, target, output)[0])
+    owners = [f"explainer.layer={name} of {model.name}" for name in layers]
+    volumes = [as_volume(feature, owner) for feature, owner in zip(features, owners, strict=True)]
+    gradients = torch.autograd.grad(score, features)
+    pairs = zip(volumes, (as_volume(g, owner) for g, owner in zip(gradients, owners, strict=True)), strict=True)
+    return [(volume.detach().float(), gradient.float()) for volume, gradient in pairs]
+
+
+def as_volume(features: Tensor, owner: str) -> Tensor:
+    """One clip's features in time and space, C×T'×H'×W'.
+
+    Known layouts: 1×C×T'×H'×W' of 3D networks; T×C×H'×W' of networks that see each frame alone; T×(1 + n·n)×C of
+    transformers that see each frame alone, whose first (class) token has no place and is dropped.
+
+    Raises:
+        ConfigError: another layout.
+    """
+    if features.dim() == 5 and len(features) == 1:
+        return features[0]
+    if features.dim() == 4:
+        return features.transpose(0, 1)
+    side = math.isqrt(features.shape[1] - 1) if features.dim() == 3 else 0
+    if side and side * side == features.shape[1] - 1:
+        return features[:, 1:].unflatten(1, (side, side)).permute(3, 0, 1, 2)
+    raise ConfigError(
+        f"{owner} gives {'×'.join(map(str, features.shape))}, which has no place in time and space; its output must be "
+        f"B×C×T×H×W, (B·T)×C×H×W, or (B·T)×(1 + n·n)×C tokens"
+    )

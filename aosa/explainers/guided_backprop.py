@@ -1,0 +1,86 @@
+"""Guided backpropagation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from aosa.clip import Clip
+from aosa.errors import ConfigError
+from aosa.explainers.base import Explainer
+from aosa.explainers.gradients import OUTPUTS, input_gradients
+from aosa.models.base import VideoModel
+from aosa.options import check_choice
+
+
+class GuidedBackprop(Explainer):
+    """The input's gradient, with what is negative stopped at each ReLU on the way back too.
+
+    Springenberg et al. 2015. Largest magnitude over the channels. Not of the papers that are reproduced here; a
+    baseline that users expect, with a known flaw: it hardly depends on the last layers' weights (Adebayo et al. 2018).
+
+    Args:
+        absolute: largest |·| over the channels; off keeps the sign of their sum.
+        output: differentiate the ``logit`` or the ``probability``.
+
+    Raises:
+        ConfigError: an option out of its choices, or a network without ReLU.
+    """
+
+    def __init__(self, absolute: bool = True, output: str = "logit") -> None:
+        check_choice("explainer", absolute=(absolute, (True, False)), output=(output, OUTPUTS))
+        self.absolute = absolute
+        self.output = output
+
+    def check(self, model: VideoModel) -> None:
+        """See `Explainer.check`; costs a forward pass."""
+        with model.frozen(), torch.no_grad(), _Guided() as guide:
+            model.logits(torch.zeros(1, 3, model.spec.frames, *model.spec.size))
+        if not guide.relus:
+            raise ConfigError(
+                f"explainer=guided_backprop changes how ReLUs pass gradients back, and {model.name} has none; choose a "
+                f"network that has them (the convolutional ones), or explainer=integrated_gradients"
+            )
+
+    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+        """See `Explainer.explain`."""
+        with _Guided() as guide:
+            _, gradients = input_gradients(model, clip.tensor(model.spec)[None], target, self.output)
+        if not guide.relus:
+            self.check(model)
+        return gradients[0].abs().amax(dim=0) if self.absolute else gradients[0].sum(dim=0)
+
+
+class _Guided(TorchFunctionMode):
+    """Replaces every ReLU of a forward pass, be it a module, a function or in place; the network stays untouched."""
+
+    kinds = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relus = 0
+
+    def __enter__(self) -> _Guided:
+        super().__enter__()
+        return self
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self.kinds:
+            self.relus += 1
+            return _GuidedReLU.apply(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+class _GuidedReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x > 0)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient.clamp(min=0) * ctx.saved_tensors[0]
