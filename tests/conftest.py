@@ -15,9 +15,9 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
-def _two_threads() -> None:
-    """The same bytes on every machine need the same number of threads."""
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    """The same bytes on every machine need the same number of threads; the tests themselves run side by side."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

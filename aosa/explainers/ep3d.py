@@ -1,0 +1,173 @@
+"""EP-3D: extremal perturbation of a whole clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from aosa.clip import Clip
+from aosa.errors import AosaError, ConfigError
+from aosa.explainers.base import Explainer
+from aosa.models.base import VideoModel
+from aosa.options import check_whole
+from aosa.removal.fills import gaussian_blur
+from aosa.removal.smooth_mask import BlurPyramid, SmoothMax, rank_loss
+
+SPACING = 7  # pixels between seeds
+
+
+class EP3D(Explainer):
+    """The part of the clip, of a given share, that keeps the score highest while the rest is blurred.
+
+    Li et al., WACV 2021 ("Towards visually explaining video understanding networks with perturbation"), 3.2.1,
+    eq. 5 and 6: per share a, seeds are learnt that minimise −100·log f(M⊗x) + 300·mean((sort(M) − r_a)²) over the
+    masks M that `aosa.removal.smooth_mask.SmoothMax` makes of them, margins included; ⊗ blurs where M is low. SGD,
+    rate .05, momentum and dampening .9; seeds start at 1 and are clamped to [0, 1]. The weights, the rate and log f
+    are the authors' code's: eq. 6 has f itself. The masks of all shares are learnt together, as one batch.
+
+    With one share the map is its mask; with several it is their sum, smoothed per frame (Gaussian, σ 10 pixels)
+    and divided by its maximum. Costs `iterations` forward and backward passes per share.
+
+    Args:
+        areas: shares of the clip to be kept. AOSA's papers take the code's default, .1; STEP's .02, .05, .1, .2
+            for R(2+1)D and .05, .1, .2, .3 for VGG16-LSTM.
+        iterations: steps of the optimiser.
+        sigma: σ of the masks' kernel, pixels; default 11 up to 112 pixels, 23 for more (the shorter side).
+        patience: stop once no mask's energy has fallen by a thousandth within so many iterations; null = never.
+
+    Raises:
+        ConfigError: an option out of its range.
+        AosaError: the energy is not finite.
+    """
+
+    score_weight = 100.0
+
+    def __init__(
+        self,
+        areas: Sequence[float] = (0.1,),
+        iterations: int = 2000,
+        sigma: int | None = None,
+        patience: int | None = None,
+    ) -> None:
+        areas = list(areas) if isinstance(areas, list | tuple) else [areas]
+        if not areas or any(isinstance(a, bool) or not isinstance(a, float) or not 0 < a < 1 for a in areas):
+            raise ConfigError(f"explainer.areas={areas}: give shares between 0 and 1, such as [0.1]")
+        check_whole("explainer", iterations=(iterations, 1), sigma=(sigma, 1), patience=(patience, 1))
+        self.areas = areas
+        self.iterations = iterations
+        self.sigma = sigma
+        self.patience = patience
+
+    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+        """See `Explainer.explain`."""
+        masks = self.masks(model, clip.tensor(model.spec), target, self.areas)
+        if len(masks) == 1:
+            return masks[0]
+        summed = gaussian_blur(masks.sum(dim=0, keepdim=True), 81, 10.0)[0]
+        return summed / summed.max()
+
+    def masks(self, model: VideoModel, x: Tensor, target: int, areas: Sequence[float]) -> Tensor:
+        """Learn one mask per share.
+
+        Args:
+            x: the clip, normalised 3×T×H×W.
+
+        Returns:
+            A×T×H×W in [0, 1].
+        """
+        x = x.to(model.device)
+        frames, height, width = x.shape[1:]
+        up = SmoothMax((height, width), SPACING, self.sigma or (11 if min(height, width) <= 112 else 23))
+        pyramid = BlurPyramid(x)
+        seeds = torch.ones(len(areas), frames, *up.grid, device=model.device, requires_grad=True)
+        optimiser = torch.optim.SGD([seeds], lr=0.05, momentum=0.9, dampening=0.9)
+        best, since = torch.full((len(areas),), math.inf), 0
+        with torch.enable_grad():
+            for i in tqdm(range(self.iterations), desc=type(self).__name__, unit="step", leave=False, mininterval=1):
+                optimiser.zero_grad()
+                parts = (slice(start, start + model.batch_size) for start in range(0, len(areas), model.batch_size))
+                energy = torch.cat(
+                    [self._descend(model, pyramid, up, seeds, part, target, areas, i) for part in parts]
+                ).cpu()
+                if not torch.isfinite(energy).all():
+                    raise AosaError(
+                        f"{type(self).__name__}: the energy is not finite in iteration {i + 1}; the weights of "
+                        f"{model.name} or the input hold NaN or infinity, or precision={model.precision} is too low"
+                    )
+                optimiser.step()
+                with torch.no_grad():
+                    seeds.clamp_(0, 1)
+                since = 0 if (energy < 0.999 * best).any() else since + 1
+                best = torch.minimum(best, energy)
+                if self.patience is not None and since >= self.patience:
+                    break
+        with torch.no_grad():
+            return self._masks(up, seeds)[0]
+
+    def _descend(
+        self,
+        model: VideoModel,
+        pyramid: BlurPyramid,
+        up: SmoothMax,
+        seeds: Tensor,
+        part: slice,
+        target: int,
+        areas: Sequence[float],
+        iteration: int,
+    ) -> Tensor:
+        """Add the gradients of some masks' energies; returns the energies."""
+        masks, padded = self._masks(up, seeds[part])
+        # Of the logits, so that a probability of nearly 0 has a gradient too.
+        log_score = model.logits(pyramid(masks)).log_softmax(dim=1)[:, target]
+        penalty = torch.stack([self.penalty(p, a, iteration) for p, a in zip(padded, areas[part], strict=True)])
+        energy = penalty - self.score_weight * log_score
+        energy.sum().backward()
+        return energy.detach()
+
+    def _masks(self, up: SmoothMax, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """A×T×h×w seeds → A×T×H×W masks, and the same with margins."""
+        small, padded = up(self.smoothed(seeds).flatten(0, 1))
+        return small.unflatten(0, seeds.shape[:2]), padded.unflatten(0, seeds.shape[:2])
+
+    def smoothed(self, seeds: Tensor) -> Tensor:
+        """What is done to A×T×h×w seeds before they are up-sampled: nothing here."""
+        return seeds
+
+    def penalty(self, mask: Tensor, area: float, iteration: int) -> Tensor:
+        """How far a mask (T×H'×W', with its margin) is from a binary one of this share, weighted."""
+        return 300 * area_loss(mask.flatten()[None], area)
+
+
+def area_loss(masks: Tensor, area: float) -> Tensor:
+    """mean over the rows of N×L of mean((sort(m) − r_a)²)."""
+    length = masks.shape[1]
+    top, rest = rank_loss(masks, length - int(length * (1 - area)))
+    return ((top + rest) / length).mean()
+
+
+def minimum_preservation_ratio(
+    explainer: EP3D, model: VideoModel, clip: Clip, target: int | None, areas: Sequence[float]
+) -> float:
+    """Smallest share whose learnt mask keeps the probability at least as high as the whole clip's (STEP, Table 2).
+
+    Args:
+        areas: the shares to try, learnt together.
+
+    Returns:
+        the share; 1 when none of them does, since the whole clip always does.
+    """
+    target = model.resolve_target(clip, target)
+    x = clip.tensor(model.spec).to(model.device)
+    with model.frozen():
+        masks = explainer.masks(model, x, target, sorted(areas))
+        pyramid = BlurPyramid(x)
+        with torch.no_grad():
+            whole = float(model.probabilities(x[None])[0, target])
+            for area, mask in zip(sorted(areas), masks, strict=True):
+                if float(model.probabilities(pyramid(mask[None]))[0, target]) >= whole:
+                    return area
+    return 1.0
