@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aosa.config import config_dir, describe_composition, quoted
 from aosa.errors import AosaError
 
-STAGES = ("prepare", "explain", "evaluate", "tabulate", "reproduce", "explain_video", "benchmark", "train")
+STAGES = ("prepare", "explain", "evaluate", "tabulate", "reproduce", "explain_video", "benchmark", "train", "download")
 _FULL = "HYDRA_FULL_ERROR"
 
 
