@@ -16,15 +16,18 @@ def load_clip(
     window: str = "centre",
     index: int | None = None,
     interval: int | None = None,
+    short_videos: str = "refuse",
 ) -> Clip:
     """One clip from a video file, or from a folder of numbered images, at a model's size.
 
     Args:
         spec: the model's (``model.spec``).
-        window: ``centre``, ``start``, or ``index`` (the `index`-th non-overlapping window).
+        window: ``centre``, ``start``, ``index`` (the `index`-th non-overlapping window), or ``segments`` (one frame
+            of each of as many equal parts as the model takes frames).
         interval: source frames between sampled frames; default the spec's.
+        short_videos: ``refuse``, or ``loop`` to begin again after the last frame.
 
     Raises:
         VideoError: it cannot be decoded or is too short; the message names the file and the reason.
     """
-    return read_clip(path, spec, Window(window, index, interval))[0]
+    return read_clip(path, spec, Window(window, index, interval, short_videos))[0]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aosa.clip import Clip, InputSpec
+from aosa.data.image_range import ImageRange
+from aosa.errors import ConfigError
+from aosa.options import check_choice, check_range
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,14 @@ class Entry:
     Args:
         id: unique in the data set, safe as a relative path: ``"Archery/v_Archery_g01_c01"``.
         class_name: true class by the data set's own name, None when unknown.
-        path: the video file, or the folder of its frames; None for procedural data.
+        path: the video file, the folder of its frames, or those of a folder that are it; None for procedural data.
         group: recording that the clip was cut from (UCF101: ``"Archery/g01"``), for the bootstrap.
         extra: whatever the data set needs to load it.
     """
 
     id: str
     class_name: str | None = None
-    path: Path | None = None
+    path: Path | ImageRange | None = None
     group: str | None = None
     extra: Mapping[str, object] = field(default_factory=dict, compare=False)
 
@@ -46,13 +49,55 @@ class View:
     Args:
         start: where the window begins, from 0 (the earliest place) to 1 (the latest); None = the data set's window.
         across, down: where the crop lies, from 0 (left, top) to 1 (right, bottom).
-        zoom: side of the crop, relative to the largest crop of the input's aspect that fits the resized frame.
+        zoom: side of the crop, relative to the largest crop of the input's aspect that fits the resized frame; above
+            0, at most 1. None = the crop that the input spec asks for.
+
+    Raises:
+        ConfigError: a value out of range.
     """
 
     start: float | None = None
     across: float = 0.5
     down: float = 0.5
     zoom: float | None = None
+
+    def __post_init__(self) -> None:
+        check_range("view", start=(self.start, 0, 1), across=(self.across, 0, 1), down=(self.down, 0, 1))
+        if self.zoom is not None and not 0 < self.zoom <= 1:
+            raise ConfigError(f"view.zoom={self.zoom}: give a number above 0, at most 1")
+
+
+@dataclass(frozen=True)
+class Views:
+    """The clips and crops of one video whose predictions are averaged.
+
+    Args:
+        clips: 1 = the data set's own window; n = n windows evenly spaced from the video's earliest to its latest
+            (mmaction2's ``SampleFrames`` in its test mode); ``all`` = every window of those that lie side by side,
+            the last filled up by repeating it (3D-ResNets' inference).
+        crops: 1 = the centre; 3 = both ends and the centre of the longer side (mmaction2's ``ThreeCrop``).
+        sampling: ``uniform``, or ``dense``: n starts rounded down, of a range that ends T·interval frames before the
+            end of the video (mmaction2's ``DenseSampleFrames`` in its test mode).
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    clips: int | str = 1
+    crops: int = 1
+    sampling: str = "uniform"
+
+    def __post_init__(self) -> None:
+        if self.clips != "all" and (isinstance(self.clips, bool) or not isinstance(self.clips, int) or self.clips < 1):
+            raise ConfigError(f"metric.clips={self.clips}: give a whole number of at least 1, or all")
+        check_choice("metric", crops=(self.crops, (1, 3)), sampling=(self.sampling, ("uniform", "dense")))
+        if self.sampling == "dense" and self.clips in (1, "all"):
+            raise ConfigError(f"metric.sampling=dense with metric.clips={self.clips}: give at least 2 clips")
+
+    def __str__(self) -> str:
+        clips = f"{self.clips} clip{'s' * (self.clips != 1)}"
+        dense = ", dense" if self.sampling == "dense" else ""
+        return f"{clips} × {self.crops} crop{'s' * (self.crops != 1)}{dense}"
 
 
 class VideoDataset(ABC):
@@ -80,6 +125,17 @@ class VideoDataset(ABC):
         Raises:
             VideoError: the video cannot be used; the message names the file and the reason.
         """
+
+    def load_views(self, entry: Entry, spec: InputSpec, views: Views) -> Iterator[Clip]:
+        """The clips of several views of one entry, decoded once; crops vary fastest.
+
+        Raises:
+            ConfigError: a data set that has but one view.
+            VideoError: see `load`.
+        """
+        if views != Views():
+            raise ConfigError(f"metric.clips={views.clips}, metric.crops={views.crops}: {self.name} has one view only")
+        yield self.load(entry, spec)
 
     @abstractmethod
     def fingerprint(self, entry: Entry) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -15,6 +15,7 @@ import av
 import cv2
 import numpy as np
 
+from aosa.data.image_range import ImageRange, as_video
 from aosa.errors import VideoError
 
 # A broken file is reported by one VideoError, not by lines of OpenCV and FFmpeg on stderr as well.
@@ -36,56 +37,70 @@ class VideoInfo:
     listed: int | None
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | Path | ImageRange) -> VideoInfo:
     """Decode a whole video, keeping nothing. The answer is cached until the file changes.
 
     Raises:
         VideoError: not found, zero bytes, no video stream, or not one frame decodes.
     """
-    path = Path(path)
+    path = as_video(path)
     return _probe(path, _state(path))
 
 
-def count_frames(path: str | Path) -> int:
+def count_frames(path: str | Path | ImageRange) -> int:
     """The number of frames that really decode; what a container claims is not trusted.
 
     Raises:
         VideoError: as `probe`.
     """
-    path = Path(path)
+    path = as_video(path)
     return len(_images(path)) if path.is_dir() else probe(path).frames
 
 
-def read_frames(path: str | Path, indices: Sequence[int]) -> np.ndarray:
-    """The frames at `indices` (0 = first), upright.
-
-    Reads forward and never seeks: seeking lands on wrong frames in many real files.
+def read_frames(path: str | Path | ImageRange, indices: Sequence[int]) -> np.ndarray:
+    """The frames at `indices` (0 = first), upright; an index may come several times.
 
     Returns:
         uint8 N×H×W×3, RGB.
 
     Raises:
-        VideoError: as `probe`; or the video ends before the last index, or changes its size.
+        VideoError: as `pick_frames`.
     """
-    path, places = Path(path), defaultdict(list)
+    places = defaultdict(list)
     for place, i in enumerate(indices):
         places[i].append(place)
     out = np.empty(0, np.uint8)
-    for i, frame in enumerate(_frames(path)):
-        if i not in places:
-            continue
-        pixels = frame()
+    for i, pixels in pick_frames(path, indices):
         if not out.size:
             out = np.empty((len(indices), *pixels.shape), np.uint8)
-        if pixels.shape != out.shape[1:]:
+        out[places[i]] = pixels
+    return out
+
+
+def pick_frames(path: str | Path | ImageRange, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Index and pixels (uint8 H×W×3, RGB, upright) of each frame of `indices`, in the video's order, one at a time.
+
+    Reads forward and never seeks: seeking lands on wrong frames in many real files.
+
+    Raises:
+        VideoError: as `probe`; or the video ends before the last index, or changes its size.
+    """
+    path, wanted = as_video(path), set(indices)
+    last, shape = max(wanted), None
+    for i, frame in enumerate(_frames(path)):
+        if i not in wanted:
+            continue
+        pixels = frame()
+        shape = shape or pixels.shape
+        if pixels.shape != shape:
             raise VideoError(f"{path}: the size of its frames changes within the window")
-        out[places.pop(i)] = pixels
-        if not places:
-            return out
-    raise VideoError(f"{path}: frame {max(indices)} was asked for, and only {count_frames(path)} frames decode")
+        yield i, pixels
+        if i == last:
+            return
+    raise VideoError(f"{path}: frame {last} was asked for, and only {count_frames(path)} frames decode")
 
 
-def _state(path: Path) -> tuple[int, int]:
+def _state(path: Path | ImageRange) -> tuple[int, int]:
     """Size and time of change: the key under which a probe stays valid."""
     try:
         stat = path.stat()
@@ -95,7 +110,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=100_000)
-def _probe(path: Path, state: tuple[int, int]) -> VideoInfo:
+def _probe(path: Path | ImageRange, state: tuple[int, int]) -> VideoInfo:
     frames, size = 0, (0, 0)
     for frame in _frames(path):
         # Images are files of their own, so each is opened; in a video, going on is decoding.
@@ -103,7 +118,7 @@ def _probe(path: Path, state: tuple[int, int]) -> VideoInfo:
             height, width = frame().shape[:2]
             size = size if frames else (width, height)
         frames += 1
-    return VideoInfo(frames, *size, None if path.is_dir() else _listed(path))
+    return VideoInfo(frames, *size, None if isinstance(path, ImageRange) or path.is_dir() else _listed(path))
 
 
 def _listed(path: Path) -> int | None:
@@ -112,9 +127,9 @@ def _listed(path: Path) -> int | None:
     return None
 
 
-def _frames(path: Path) -> Iterator[Frame]:
+def _frames(path: Path | ImageRange) -> Iterator[Frame]:
     """Each frame in order, converted to RGB only when it is called (before the next is asked for)."""
-    if path.is_dir():
+    if isinstance(path, ImageRange) or path.is_dir():
         for image in _images(path):
             yield partial(_read_image, image)
         return
@@ -174,7 +189,7 @@ def _why_unreadable(path: Path) -> str:
         return f"cannot be opened as a video; it is truncated, corrupt or no video ({error.strerror})"
 
 
-def _images(folder: Path) -> list[Path]:
+def _images(folder: Path | ImageRange) -> list[Path]:
     """The images of a folder in the order of their numbers.
 
     Raises:

@@ -3,54 +3,107 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from aosa.clip import Clip, InputSpec
-from aosa.data.base import Entry, VideoDataset
+from aosa.data.base import Entry, VideoDataset, View, Views
 from aosa.data.class_map import read_class_map
-from aosa.data.decode import count_frames, probe, read_frames
+from aosa.data.decode import count_frames, pick_frames, probe, read_frames
+from aosa.data.image_range import ImageRange, as_video
 from aosa.data.preprocess import Geometry
 from aosa.data.window import Window
 from aosa.errors import ConfigError, VideoError
 
 
 def read_clip(
-    path: str | Path, spec: InputSpec, window: Window | None = None, *, id: str | None = None, name: str | None = None
-) -> tuple[Clip, range, Geometry]:
+    path: str | Path | ImageRange,
+    spec: InputSpec,
+    window: Window | None = None,
+    *,
+    view: View | None = None,
+    id: str | None = None,
+    name: str | None = None,
+) -> tuple[Clip, tuple[int, ...], Geometry]:
     """One clip from one video file or folder of images.
 
     Args:
         window: default the centre one at the spec's interval.
+        view: another part of the video than the window and the centre crop.
         id: default the file's name without its extension.
         name: what the record calls the file; default the file's name. Never a path of this machine.
 
     Returns:
-        the clip (``source``: path, start, interval, frames_in_video, size of the source as [H, W]), the
-        source frames it was made of, and its geometry.
+        the clip (``source``: path, start, interval, frames_in_video, size of the source as [H, W]; the list of its
+        frames, where these are not evenly spaced; and the view, where there is one), the source frames it was made
+        of, and its geometry.
 
     Raises:
         VideoError: the video cannot be decoded, or is too short.
     """
-    path = Path(path)
+    path, view = as_video(path), view or View()
     frames = count_frames(path)
-    listed = None if path.is_dir() else probe(path).listed
-    indices = (window or Window()).indices(frames, spec, str(path), listed)
+    indices = (window or Window()).indices(frames, spec, str(path), _listed(path), view.start)
     pixels = read_frames(path, indices)
-    geometry = Geometry((pixels.shape[1], pixels.shape[2]), spec)
-    clip = Clip(
-        id=id or path.stem,
-        frames=geometry.frames(pixels),  # type: ignore[arg-type]
-        source={
-            "path": name or path.name,
-            "start": indices.start,
-            "interval": indices.step,
-            "frames_in_video": frames,
-            "size": list(geometry.source_size),
-        },
-    )
-    return clip, indices, geometry
+    geometry = Geometry((pixels.shape[1], pixels.shape[2]), spec, view)
+    source = _source(name or path.name, indices, frames, geometry, view)
+    return Clip(id=id or path.stem, frames=geometry.frames(pixels), source=source), indices, geometry  # type: ignore[arg-type]
+
+
+def read_views(
+    path: str | Path | ImageRange, spec: InputSpec, window: Window, views: Views, *, id: str, name: str
+) -> Iterator[tuple[Clip, tuple[int, ...], Geometry]]:
+    """Several clips of one video, decoded once; see `read_clip`. Crops vary fastest.
+
+    Raises:
+        ConfigError: three crops of an input that shows the whole frame.
+        VideoError: see `read_clip`.
+    """
+    path = as_video(path)
+    if views.crops > 1 and spec.resize == "squash":
+        raise ConfigError(f"metric.crops={views.crops}: with model.spec.resize=squash there is nothing to crop")
+    frames = count_frames(path)
+    rows = window.several(frames, spec, str(path), _listed(path), views)
+    resized, size = {}, (0, 0)
+    for i, pixels in pick_frames(path, {i for row in rows for i in row}):
+        # At the source's size a video of minutes would not fit into memory.
+        size = (pixels.shape[0], pixels.shape[1])
+        resized[i] = Geometry(size, spec).resize(pixels)
+    for indices in rows:
+        for view in _crops(views, size):
+            geometry = Geometry(size, spec, view)
+            clip_frames = geometry.crop(resized[i] for i in indices)
+            source = _source(name, indices, frames, geometry, view)
+            yield Clip(id=id, frames=clip_frames, source=source), indices, geometry  # type: ignore[arg-type]
+
+
+def _crops(views: Views, size: tuple[int, int]) -> list[View]:
+    if views.crops == 1:
+        return [View()]
+    wide = size[1] >= size[0]
+    return [View(across=share) if wide else View(down=share) for share in (0.0, 0.5, 1.0)]
+
+
+def _listed(path: Path | ImageRange) -> int | None:
+    return None if path.is_dir() else probe(path).listed
+
+
+def _source(name: str, indices: tuple[int, ...], frames: int, geometry: Geometry, view: View) -> dict[str, object]:
+    steps = set(np.diff(indices).tolist())
+    source: dict[str, object] = {
+        "path": name,
+        "start": indices[0],
+        "interval": steps.pop() if len(steps) == 1 else None,
+        "frames_in_video": frames,
+        "size": list(geometry.source_size),
+    }
+    if source["interval"] is None:
+        source["frames"] = list(indices)
+    return source if view == View() else {**source, "view": asdict(view)}
 
 
 class FileDataset(VideoDataset):
@@ -59,7 +112,7 @@ class FileDataset(VideoDataset):
     Args:
         root: the folder; its path is never recorded.
         name: what folders and tables call the data set.
-        window, index, interval: see `aosa.data.window.Window`.
+        window, index, interval, short_videos: see `aosa.data.window.Window`.
         class_map: see `aosa.data.class_map.read_class_map`; applied where labels are given.
 
     Raises:
@@ -74,24 +127,36 @@ class FileDataset(VideoDataset):
         index: int | None = None,
         interval: int | None = None,
         class_map: str | Path | Mapping[str, str] | None = None,
+        short_videos: str = "refuse",
     ) -> None:
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
             raise ConfigError(f"dataset.root={root}: no such folder")
         self.name = name
-        self.window = Window(window, index, interval)
+        self.window = Window(window, index, interval, short_videos)
         self.class_map = read_class_map(class_map)
         self.entries, self.problems = [], []
 
-    def load(self, entry: Entry, spec: InputSpec) -> Clip:
+    def load(self, entry: Entry, spec: InputSpec, view: View | None = None) -> Clip:
+        path, name = self._file(entry)
+        return self._told(entry, *read_clip(path, spec, self.window, view=view, id=entry.id, name=name))
+
+    def load_views(self, entry: Entry, spec: InputSpec, views: Views) -> Iterator[Clip]:
+        path, name = self._file(entry)
+        for clip, indices, geometry in read_views(path, spec, self.window, views, id=entry.id, name=name):
+            yield self._told(entry, clip, indices, geometry)
+
+    def _file(self, entry: Entry) -> tuple[Path | ImageRange, str]:
         assert entry.path is not None
-        name = entry.path.relative_to(self.root).as_posix()
-        clip, indices, geometry = read_clip(entry.path, spec, self.window, id=entry.id, name=name)
+        return entry.path, entry.path.relative_to(self.root).as_posix()
+
+    def _told(self, entry: Entry, clip: Clip, indices: tuple[int, ...], geometry: Geometry) -> Clip:
+        """The clip with all that the data set knows of it."""
         clip.class_name, clip.group = entry.class_name, entry.group
         self.annotate(clip, entry, indices, geometry)
         return clip
 
-    def annotate(self, clip: Clip, entry: Entry, indices: range, geometry: Geometry) -> None:
+    def annotate(self, clip: Clip, entry: Entry, indices: tuple[int, ...], geometry: Geometry) -> None:
         """Add boxes and segment to a clip; there are none by default."""
 
     def fingerprint(self, entry: Entry) -> str:
@@ -106,8 +171,7 @@ class FileDataset(VideoDataset):
         return h.hexdigest()
 
     def identity(self) -> dict[str, object]:
-        window = {"window": self.window.window, "index": self.window.index, "interval": self.window.interval}
-        return {"dataset": self.name, **window, "class_map": dict(sorted(self.class_map.items()))}
+        return {"dataset": self.name, **self.window.options(), "class_map": dict(sorted(self.class_map.items()))}
 
 
 @lru_cache(maxsize=100_000)

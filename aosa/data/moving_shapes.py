@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from aosa.clip import Clip, InputSpec
-from aosa.data.base import Entry, Problem, VideoDataset
+from aosa.data.base import Entry, Problem, VideoDataset, View
 from aosa.errors import ConfigError
 from aosa.options import check_whole
 from aosa.rng import key_seed
@@ -109,7 +109,9 @@ class MovingShapes(VideoDataset):
         """sha256 of all that makes the clip: there is no file."""
         return hashlib.sha256(json.dumps([self.identity(), entry.id], sort_keys=True).encode()).hexdigest()
 
-    def load(self, entry: Entry, spec: InputSpec) -> Clip:
+    def load(self, entry: Entry, spec: InputSpec, view: View | None = None) -> Clip:
+        if view is not None and view != View():
+            raise ConfigError(f"{self.name}: a clip is made at the model's size and has no other view ({view})")
         frames, centres, truth, boxes, segment = self._render(entry, spec)
         return Clip(
             id=entry.id,

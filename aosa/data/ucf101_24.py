@@ -47,11 +47,11 @@ class UCF10124(UCF101):
         index: int | None = None,
         interval: int | None = None,
         class_map: str | Path | Mapping[str, str] | None = None,
+        short_videos: str = "refuse",
     ) -> None:
         self.tubes = read_pyannot(annotations)
-        super().__init__(
-            root, name, layout, split, subset, classes, limit_per_class, window, index, interval, class_map
-        )
+        shared = (layout, split, subset, classes, limit_per_class, window, index, interval, class_map, short_videos)
+        super().__init__(root, name, *shared)
 
     def all_classes(self) -> list[str]:
         """The annotated classes, in UCF101's order."""
@@ -61,7 +61,7 @@ class UCF10124(UCF101):
     def listed(self) -> Iterator[tuple[str, Path]]:
         return ((c, path) for c, path in super().listed() if self.tubes.get(f"{c}/{path.name.removesuffix('.avi')}"))
 
-    def annotate(self, clip: Clip, entry: Entry, indices: range, geometry: Geometry) -> None:
+    def annotate(self, clip: Clip, entry: Entry, indices: tuple[int, ...], geometry: Geometry) -> None:
         height, width = geometry.source_size
         scale = np.array([width / _WIDTH, height / _HEIGHT] * 2)
         tubes = self.tubes[entry.id]

@@ -20,7 +20,7 @@ class VideoFolder(FileDataset):
     videos, both keep their extension.
 
     Args:
-        root, name, window, index, interval, class_map: see `aosa.data.files.FileDataset`.
+        root, name, window, index, interval, class_map, short_videos: see `aosa.data.files.FileDataset`.
         classes: read only these sub-folders, in this order; None = all, sorted.
         extensions: which files are videos (any case); others are counted in ``ignored``.
 
@@ -40,8 +40,9 @@ class VideoFolder(FileDataset):
         class_map: str | Path | Mapping[str, str] | None = None,
         classes: Sequence[str] | None = None,
         extensions: Sequence[str] = EXTENSIONS,
+        short_videos: str = "refuse",
     ) -> None:
-        super().__init__(root, name, window, index, interval, class_map)
+        super().__init__(root, name, window, index, interval, class_map, short_videos)
         self.extensions = tuple("." + e.lower().lstrip(".") for e in extensions)
         self.ignored = 0
         folders = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))

@@ -1,23 +1,30 @@
-"""Which frames of a video become the clip."""
+"""Which frames of a video become the clip, or the clips."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
 
+import numpy as np
+
 from aosa.clip import InputSpec
+from aosa.data.base import Views
 from aosa.errors import ConfigError, VideoError
 from aosa.options import check_choice, check_range, full_key
 
 
 @dataclass(frozen=True)
 class Window:
-    """One window of T frames.
+    """One choice of T frames.
 
     Args:
-        window: ``centre``, ``start``, or ``index``.
+        window: ``centre``, ``start`` or ``index``: frames at an interval; or ``segments``: the video in T equal parts,
+            the first frame of each. As STEP's code: parts of ⌊frames / T⌋, and the last T of them, so that what
+            cannot be divided is left out at the beginning. Segments have no interval.
         index: with ``window="index"``: which of the video's non-overlapping windows, 0 = first.
         interval: source frames from one sampled frame to the next; None = the model's own.
+        short_videos: what becomes of a video with fewer frames than the window spans: ``refuse``, or ``loop``: it
+            begins again after its last frame (mmaction2's default).
         owner: config node of these keys, for the messages; empty where they stand alone.
 
     Raises:
@@ -27,10 +34,12 @@ class Window:
     window: str = "centre"
     index: int | None = None
     interval: int | None = None
+    short_videos: str = "refuse"
     owner: str = field(default="dataset", compare=False)
 
     def __post_init__(self) -> None:
-        check_choice(self.owner, window=(self.window, ("centre", "start", "index")))
+        check_choice(self.owner, window=(self.window, ("centre", "start", "index", "segments")))
+        check_choice(self.owner, short_videos=(self.short_videos, ("refuse", "loop")))
         check_range(self.owner, index=(self.index, 0, inf), interval=(self.interval, 1, inf))
         if not all(isinstance(v, int | None) for v in (self.index, self.interval)):
             raise ConfigError(
@@ -42,32 +51,89 @@ class Window:
                 "an index is needed with window=index, and only there"
             )
 
-    def _key(self, key: str) -> str:
-        return full_key(self.owner, key)
+    def options(self) -> dict[str, object]:
+        """What of the window belongs to a clip's identity; `short_videos` only where it is not the default."""
+        options: dict[str, object] = {"window": self.window, "index": self.index, "interval": self.interval}
+        return options if self.short_videos == "refuse" else {**options, "short_videos": self.short_videos}
 
-    def indices(self, frames: int, spec: InputSpec, video: str, listed: int | None = None) -> range:
+    def indices(
+        self, frames: int, spec: InputSpec, video: str, listed: int | None = None, start: float | None = None
+    ) -> tuple[int, ...]:
         """The source frames of the clip, for a video of `frames` frames.
 
         Args:
             video, listed: its name, and the frames its container claims, for the message.
+            start: where the window begins instead, from 0 to 1, see `aosa.data.base.View`; in ``segments``, which
+                frame of each part, from the first to the last.
 
         Raises:
             VideoError: the video is too short for this window.
         """
         interval = self.interval or spec.interval
+        if self.window == "segments":
+            return self._segments(frames, spec, video, listed, start or 0.0)
         span = (spec.frames - 1) * interval + 1
         windows = frames // span
+        if not windows and self.short_videos == "loop" and not self.index:
+            return tuple(i % frames for i in range(0, span, interval))
         if windows <= (self.index or 0):
-            truncated = f" (its container lists {listed}: truncated?)" if listed and listed > frames else ""
-            have = f"{video}: has {frames} frames{truncated}"
+            have = _have(frames, video, listed)
             if windows:
                 raise VideoError(f"{have}, {windows} windows of {span}: {self._key('index')} must be below {windows}")
             fits = (frames - 1) // (spec.frames - 1) if spec.frames > 1 else 0
-            helps = (
-                f"set {self._key('interval')}={fits} or less"
-                if fits
-                else "a smaller model.spec.frames is the only help"
+            helps = f"set {self._key('interval')}={fits} or less" if fits else "set a smaller model.spec.frames"
+            raise VideoError(
+                f"{have}, the window needs {span} ({spec.frames} frames at interval {interval}); {helps}, or "
+                f"{self._key('short_videos')}=loop"
             )
-            raise VideoError(f"{have}, the window needs {span} ({spec.frames} frames at interval {interval}); {helps}")
-        start = {"centre": (frames - span) // 2, "start": 0, "index": (self.index or 0) * span}[self.window]
-        return range(start, start + span, interval)
+        if start is not None:
+            first = round(start * (frames - span))
+        else:
+            first = {"centre": (frames - span) // 2, "start": 0, "index": (self.index or 0) * span}[self.window]
+        return tuple(range(first, first + span, interval))
+
+    def _segments(self, frames: int, spec: InputSpec, video: str, listed: int | None, start: float) -> tuple[int, ...]:
+        length = frames // spec.frames
+        if not length:
+            if self.short_videos == "loop":
+                return tuple(i % frames for i in range(spec.frames))
+            raise VideoError(
+                f"{_have(frames, video, listed)}, fewer than the {spec.frames} segments; set a smaller "
+                f"model.spec.frames, or {self._key('short_videos')}=loop"
+            )
+        firsts = range(0, frames, length)[-spec.frames :]
+        lasts = [*(first - 1 for first in firsts[1:]), frames - 1]
+        return tuple(first + round(start * (last - first)) for first, last in zip(firsts, lasts, strict=True))
+
+    def several(
+        self, frames: int, spec: InputSpec, video: str, listed: int | None, views: Views
+    ) -> list[tuple[int, ...]]:
+        """The source frames of each clip of `views`, for a video of `frames` frames.
+
+        Raises:
+            ConfigError: segments, which have no windows side by side and no dense sampling.
+            VideoError: see `indices`.
+        """
+        if self.window == "segments" and (views.clips == "all" or views.sampling == "dense"):
+            raise ConfigError(f"metric.clips={views.clips}, metric.sampling={views.sampling}: not with window=segments")
+        own = self.indices(frames, spec, video, listed)
+        if views.clips == 1:
+            return [own]
+        interval = self.interval or spec.interval
+        if views.clips == "all":
+            sampled = range(0, frames, interval)
+            rows = [sampled[at : at + spec.frames] for at in range(0, len(sampled), spec.frames)]
+            return [tuple(row[i % len(row)] for i in range(spec.frames)) for row in rows]
+        assert isinstance(views.clips, int)
+        if views.sampling == "dense":
+            firsts = np.linspace(0, max(0, frames - spec.frames * interval), views.clips, dtype=int).tolist()
+            return [tuple((first + k * interval) % frames for k in range(spec.frames)) for first in firsts]
+        return [self.indices(frames, spec, video, listed, start=k / (views.clips - 1)) for k in range(views.clips)]
+
+    def _key(self, key: str) -> str:
+        return full_key(self.owner, key)
+
+
+def _have(frames: int, video: str, listed: int | None) -> str:
+    truncated = f" (its container lists {listed}: truncated?)" if listed and listed > frames else ""
+    return f"{video}: has {frames} frames{truncated}"

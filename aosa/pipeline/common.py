@@ -156,10 +156,14 @@ class Job:
     def load(self, entry: Entry) -> Clip:
         """Decode an entry and give it its label among the model's classes (None when it has none there)."""
         clip = self.dataset.load(entry, self.model.spec)
-        if clip.class_name is not None and self.model.class_names is not None:
-            name, names = mapped(self.dataset, clip.class_name), self.model.class_names
-            clip.label = names.index(name) if name in names else None
+        clip.label = self.label(clip.class_name)
         return clip
+
+    def label(self, class_name: str | None) -> int | None:
+        """Index among the model's classes of a class of the data set; None when it is none of them."""
+        names = self.model.class_names or []
+        name = None if class_name is None else mapped(self.dataset, class_name)
+        return names.index(name) if name in names else None
 
     def target(self, clip: Clip) -> int:
         """The class to explain, by the rule ``target``: label | predicted | index | class name.

@@ -10,7 +10,8 @@ from torch import Tensor
 from aosa.config import build
 from aosa.data.base import Entry
 from aosa.errors import AosaError
-from aosa.metrics.base import Metric
+from aosa.metrics import Accuracy, Metric
+from aosa.pipeline.accuracy import evaluate_accuracy
 from aosa.pipeline.common import Job, check_common, choice, environment, walk
 
 
@@ -19,14 +20,17 @@ def run(config: DictConfig) -> int:
 
     Records lie under ``<output_root>/records/<dataset>/<model>/<explainer>-<digest>/<metric>-<digest>/``, one JSON
     per clip, without times, so that they are the same bytes whenever they are made. One that is there for the
-    present map is kept. Returns the exit status.
+    present map is kept. ``metric=accuracy`` needs neither maps nor explainer, see `aosa.pipeline.accuracy`. Returns the
+    exit status.
 
     Raises:
         AosaError: there are no maps yet.
     """
     check_common(config)
+    metric: Metric | Accuracy = build(config.metric)
+    if isinstance(metric, Accuracy):
+        return evaluate_accuracy(config, metric)
     job = Job(config)
-    metric: Metric = build(config.metric)
     name = choice(config, "metric")
     entries = job.entries()
     maps, folder = job.maps, job.records(metric, name)

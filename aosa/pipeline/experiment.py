@@ -67,9 +67,16 @@ class Unit:
         return Job(self.config("explain"))
 
     def metric(self, name: str) -> Metric:
-        """The metric of that name, built once."""
+        """The metric of that name, built once.
+
+        Raises:
+            ConfigError: accuracy, which is no metric of maps.
+        """
         if name not in self._built:
-            self._built[name] = build(self.evaluation(name).metric)
+            metric = build(self.evaluation(name).metric)
+            if not isinstance(metric, Metric):
+                raise ConfigError(f"experiment.grids: {name} is no metric of maps; reproduce prints it of itself")
+            self._built[name] = metric
         return self._built[name]
 
     def evaluation(self, metric: str) -> DictConfig:

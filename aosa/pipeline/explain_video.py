@@ -40,7 +40,7 @@ def run(config: DictConfig) -> int:
     job = Job(config)
     explainer, model = job.explainer, job.model
     job.fixed_target  # noqa: B018  a class that the model lacks fails before any work
-    window = Window(config.window, config.index, config.interval, owner="")
+    window = Window(config.window, config.index, config.interval, config.short_videos, owner="")
     clip, _, _ = read_clip(Path(str(config.video)).expanduser().resolve(), model.spec, window)
     target = job.target(clip)
     with torch.no_grad():

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from aosa.config import build
 from aosa.data.base import Entry
-from aosa.options import check_choice
+from aosa.options import check_choice, check_range
 from aosa.pipeline import evaluate, explain
+from aosa.pipeline.accuracy import gate
 from aosa.pipeline.common import absent, check_common, commit
 from aosa.pipeline.experiment import Results, Unit, folder, units
+from aosa.pipeline.store import canonical
 from aosa.pipeline.tabulate import tabulate
 from aosa.report.figures import curves
 from aosa.report.html import write_report
@@ -25,9 +28,15 @@ from aosa.report.tables import Table, display_name
 
 
 def run(config: DictConfig) -> int:
-    """Explain, evaluate, tabulate and report; what is there already is kept. Returns the exit status."""
+    """Print the accuracy of each model on each data set, then explain, evaluate, tabulate and report; what is there
+    already is kept. Returns the exit status.
+
+    Raises:
+        ConfigError: an unknown key or choice, or accuracy_margin out of range.
+    """
     check_common(config)
     check_choice("", engine=(config.engine, ("local",)))
+    check_range("", accuracy_margin=(config.accuracy_margin, 0, 1))
     all_units = list(units(config))
     for unit in all_units:
         # Names and options are checked before hours of work, not in the midst of them.
@@ -35,7 +44,7 @@ def run(config: DictConfig) -> int:
         for name in unit.metrics:
             unit.metric(name)
         unit.job.entries()
-    status = 0
+    status = _accuracies(all_units, config.accuracy_margin)
     for number, unit in enumerate(all_units, 1):
         print(f"[{number}/{len(all_units)}] {unit.command('explain')}")
         status = max(status, explain.run(unit.config("explain")))
@@ -45,6 +54,18 @@ def run(config: DictConfig) -> int:
     table, results = tabulate(config, all_units)
     page = report(config, all_units, table, results)
     print(f"\n{table.to_markdown()}\nreport: {page}")
+    return status
+
+
+def _accuracies(all_units: list[Unit], margin: float) -> int:
+    """The accuracy gate, once for each data set and model: both are told apart by all their options."""
+    status, seen = 0, set()
+    for unit in all_units:
+        config = unit.evaluation("accuracy")
+        key = canonical([OmegaConf.to_container(config[part], resolve=True) for part in ("dataset", "model")])
+        if key not in seen:
+            seen.add(key)
+            status = max(status, gate(config, build(config.metric), margin))
     return status
 
 

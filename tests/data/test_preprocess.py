@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from aosa.clip import InputSpec
+from aosa.data.base import View
 from aosa.data.preprocess import Geometry
+from aosa.errors import ConfigError
 
 UCF = Geometry((240, 320), InputSpec(size=(112, 112)))
 
@@ -96,3 +98,33 @@ def test_round_trip_keeps_a_point_where_it_was(source, resize):
     ys, xs = torch.arange(source[0]) + 0.5, torch.arange(source[1]) + 0.5
     assert float((full.sum(1) * ys).sum() / full.sum()) == pytest.approx(cy, abs=0.3)
     assert float((full.sum(0) * xs).sum() / full.sum()) == pytest.approx(cx, abs=0.3)
+
+
+@pytest.mark.parametrize("view", [View(across=0), View(across=1, down=0.3), View(across=0.2, down=0.9, zoom=0.6)])
+@pytest.mark.parametrize("resize", ["short", "squash"])
+def test_boxes_and_maps_follow_the_crop_of_a_view(view, resize):
+    """A white rectangle: its box frames it in the crop, and its picture as a map comes back to where it was."""
+    geometry = Geometry((240, 320), InputSpec(size=(112, 96), short=128, resize=resize), view)
+    rows, columns = (40, 200), (110, 230)
+    frames = np.zeros((1, 240, 320, 3), np.uint8)
+    frames[0, slice(*rows), slice(*columns)] = 255
+    box = geometry.boxes([np.array([[columns[0], rows[0], columns[1], rows[1]]])])[0][0]
+    picture = geometry.frames(frames)[0, :, :, 0]
+    ys, xs = np.flatnonzero((picture > 127).any(1)), np.flatnonzero((picture > 127).any(0))
+    assert np.abs(box - [xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]).max() <= 0.6
+    full = geometry.unmap(torch.from_numpy(picture.astype(np.float32))[None])[0].numpy()
+    inside = geometry.unmap(torch.ones(1, 112, 96))[0].numpy() > 0
+    assert (full > 127).sum() > 0
+    assert np.mean((full > 127)[inside] == (frames[0, :, :, 0] > 127)[inside]) > 0.98
+
+
+def test_zoom_of_one_is_the_largest_crop():
+    geometry = Geometry((240, 320), InputSpec(size=(112, 112), short=128), View(zoom=1.0))
+    box = np.array([[40, 0, 280, 240]])
+    assert np.array_equal(geometry.boxes([box])[0], [[0, 0, 112, 112]])
+
+
+@pytest.mark.parametrize("options", [{"across": 1.5}, {"start": -0.1}, {"zoom": 0}, {"zoom": 1.2}])
+def test_view_out_of_range(options):
+    with pytest.raises(ConfigError, match=rf"view\.{next(iter(options))}="):
+        View(**options)

@@ -44,7 +44,7 @@ def test_interval_that_is_said_to_help_does():
 
 
 def test_fewer_frames_than_the_model_takes():
-    with pytest.raises(VideoError, match=r"has 3 frames, .* a smaller model\.spec\.frames is the only help"):
+    with pytest.raises(VideoError, match=r"has 3 frames, .* set a smaller model\.spec\.frames, or dataset\.short"):
         Window().indices(3, SPEC, "a.avi")
 
 
@@ -61,7 +61,7 @@ def test_index_beyond_the_last_window():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": "middle"}, r"dataset\.window=middle: choose one of centre, start, index"),
+        ({"window": "middle"}, r"dataset\.window=middle: choose one of centre, start, index, segments"),
         ({"window": "index"}, "an index is needed with window=index"),
         ({"window": "start", "index": 1}, "dataset.index=1 with dataset.window=start"),
         ({"window": "index", "index": -1}, r"dataset\.index=-1"),

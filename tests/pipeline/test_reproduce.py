@@ -35,18 +35,24 @@ def stage(home):
 
 
 @pytest.fixture(scope="module")
-def done(home, stage) -> Path:
-    """Results of the whole experiment."""
+def whole(stage) -> Ended:
+    """How the whole experiment ended, run for the first time."""
     ended = stage("reproduce", "experiment=own")
     assert ended.status == 0, ended.err
+    return ended
+
+
+@pytest.fixture(scope="module")
+def done(home, whole) -> Path:
+    """Results of the whole experiment."""
     return home / "out"
 
 
 def records(out: Path) -> pd.DataFrame:
-    """All records, read without the package."""
+    """All records of maps, read without the package."""
     rows = []
     for path in (out / "records").rglob("*.json"):
-        if not path.name.endswith((".time", ".failure")):
+        if "accuracy-" not in str(path) and not path.name.endswith((".time", ".failure")):
             explainer, metric = (name.rpartition("-")[0] for name in path.relative_to(out).parts[3:5])
             rows.append({"explainer": explainer, "metric": metric, **json.loads(path.read_text())})
     return pd.DataFrame(rows)
@@ -124,6 +130,31 @@ def test_again_makes_nothing_anew(done, stage):
     assert stage("reproduce", "experiment=own").status == 0
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
     assert snapshot(done, ".b2nd", ".json", "own.md", "own.tex", "own.csv", "scores.csv") == before
+
+
+def test_accuracy_comes_first_and_once(whole, done):
+    """Random weights guess: the experiment says so before its first map, and goes on."""
+    lines = whole.out.splitlines()
+    assert lines[0].startswith("accuracy of own_net on moving_shapes: top-1 ")
+    assert sum(line.startswith("accuracy of ") for line in lines) == 1
+    hits = [json.loads(p.read_text())["top1"] for p in (done / "records").glob("*/*/accuracy-*/*/*.json")]
+    assert len(hits) == 6
+    assert f"top-1 {np.mean(hits):.3f} " in lines[0]
+    assert "n = 6, 1 clip × 1 crop; no published figure is known" in lines[0]
+    assert "no better than a guess among 6 classes" in whole.err
+
+
+def test_accuracy_is_no_metric_of_a_table(home, stage):
+    text = (home / "configs" / "experiment" / "own.yaml").read_text()
+    (home / "configs" / "experiment" / "odd.yaml").write_text(text.replace("truth_score]", "accuracy]"))
+    ended = stage("reproduce", "experiment=odd")
+    assert ended.status == 1
+    assert "experiment.grids: accuracy is no metric of maps" in ended.err
+
+
+def test_margin_out_of_range(stage):
+    ended = stage("reproduce", "experiment=own", "accuracy_margin=10")
+    assert (ended.status, ended.err) == (1, "error: accuracy_margin=10: give a number from 0 to 1\n")
 
 
 def test_tabulate_alone_and_cut_down(done, stage):

@@ -1,0 +1,70 @@
+"""Top-1 and top-5 accuracy of a model, over one or several views of each video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import ClassVar
+
+import torch
+
+from aosa.clip import Clip
+from aosa.data.base import Views
+from aosa.models.base import VideoModel
+from aosa.options import check_choice, options_of
+
+
+class Accuracy:
+    """Whether a model classifies a video rightly. It needs no map: ``metric(model, clips, label)``.
+
+    The predictions of all views of a video are averaged; the class with the largest average is the predicted one, ties
+    by index.
+
+    Args:
+        clips, crops, sampling: the views, see `aosa.data.base.Views`; one by default.
+        average: of what the average is taken: each view's ``probability`` (after the softmax, as mmaction2 and
+            3D-ResNets), or its ``score`` (before it, as TSN).
+
+    Record:
+        predicted class; top1 and top5, 1 when the label is the predicted class, or among the five largest, else 0;
+        probability of the label (of the averaged scores with ``average="score"``); views, their number.
+    """
+
+    version = 1
+    columns: ClassVar[dict[str, str]] = {"top1": "higher", "top5": "higher"}
+
+    def __init__(
+        self, clips: int | str = 1, crops: int = 1, sampling: str = "uniform", average: str = "probability"
+    ) -> None:
+        self.views = Views(clips, crops, sampling)
+        check_choice("metric", average=(average, ("probability", "score")))
+        self.clips, self.crops, self.sampling, self.average = clips, crops, sampling, average
+
+    def __call__(self, model: VideoModel, clips: Iterable[Clip], label: int) -> dict[str, object]:
+        """The record of one video.
+
+        Args:
+            clips: its views; taken as they are needed, so that a generator holds few of them at a time.
+            label: index of the true class among the model's.
+        """
+        total, views, waiting = torch.zeros((), dtype=torch.float64), 0, iter(clips)
+        with torch.no_grad(), model.frozen():
+            while batch := list(islice(waiting, model.batch_size)):
+                scores = model.logits(torch.stack([clip.tensor(model.spec) for clip in batch]))
+                values = scores.softmax(dim=1) if self.average == "probability" else scores
+                total = total + values.double().sum(dim=0).cpu()
+                views += len(batch)
+        mean = total / views
+        order = torch.argsort(mean, descending=True, stable=True)[:5].tolist()
+        probabilities = mean if self.average == "probability" else mean.softmax(dim=0)
+        return {
+            "predicted": order[0],
+            "top1": int(order[0] == label),
+            "top5": int(label in order),
+            "probability": float(probabilities[label]),
+            "views": views,
+        }
+
+    def identity(self) -> dict[str, object]:
+        """Class, version and options: all that changes a record."""
+        return options_of(self)
