@@ -1,0 +1,158 @@
+"""ETRI-Activity3D: 55 daily activities of 100 persons, seen by eight cameras."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from aosa.data.base import Entry, Problem
+from aosa.data.choose import Choice
+from aosa.data.class_map import check_classes
+from aosa.data.files import FileDataset
+from aosa.data.video_folder import EXTENSIONS
+from aosa.errors import ConfigError
+from aosa.options import check_choice
+
+_NAME = re.compile(r"A(\d{3})_P(\d{3})_G(\d{3})_C(\d{3})")
+_DEPTH = 4  # folders below the root
+
+
+class EtriActivity3D(FileDataset):
+    """ETRI-Activity3D (Jang et al., 2020), RGB videos.
+
+    A video is a file ``A<action>_P<person>_G<place>_C<camera>`` of three digits each, or a folder of that name with
+    its images, anywhere below the root: as distributed (``P001-P010/P001/A001_P001_G001_C001.mp4``) or in one folder.
+    Its id is ``A001/A001_P001_G001_C001``, its group the person.
+
+    Args:
+        root: the folder.
+        subset: ``test``: the persons whose number is a multiple of three (33 of 100), ``train``: the 67 others, as in
+            the data set's cross-subject protocol; ``all``; or ``list``: the videos of `videos`.
+        videos: with ``subset="list"``: a text file with a video's file name on each line, and perhaps its label from
+            0, as mmaction2 has it. REVEX's authors publish their five folds in this form; these split videos, not
+            persons.
+        classes: only these; None = all.
+        per_class, seed, manifest: see `aosa.data.choose.Choice`.
+        name, window, index, interval, class_map, short_videos: see `aosa.data.files.FileDataset`.
+
+    Class names are the data set's own, spelt as its page spells them. Videos of a list that are not there are
+    ``problems``; without a list none is known to be missing. Files of other names are counted in ``ignored``.
+
+    Raises:
+        ConfigError: no such folder or file, a list with a line that is none, an option out of range, an unknown
+            class, or no video.
+    """
+
+    flip_keeps_class = True  # no class tells left from right
+
+    def __init__(
+        self,
+        root: str | Path,
+        name: str = "etri_activity3d",
+        subset: str = "test",
+        videos: str | Path | None = None,
+        classes: Sequence[str] | None = None,
+        per_class: int | None = None,
+        seed: int = 0,
+        manifest: str | Path | None = None,
+        window: str = "centre",
+        index: int | None = None,
+        interval: int | None = None,
+        class_map: str | Path | Mapping[str, str] | None = None,
+        short_videos: str = "refuse",
+    ) -> None:
+        super().__init__(root, name, window, index, interval, class_map, short_videos)
+        check_choice("dataset", subset=(subset, ("test", "train", "all", "list")))
+        if (subset == "list") != (videos is not None):
+            raise ConfigError(
+                f"dataset.videos={videos} with dataset.subset={subset}: a list is needed with subset=list, and only "
+                "there"
+            )
+        choice = Choice(per_class, seed, manifest)
+        text = (files("aosa") / "assets" / "classes" / "etri_activity3d.txt").read_text(encoding="utf-8")
+        names = text.splitlines()
+        self.class_names = names if classes is None else check_classes(classes, names, name)
+        self.ignored = 0
+        there = self._scan()
+        ids = _read_list(Path(videos).expanduser()) if videos is not None else sorted(there)
+        by_class: dict[str, list[str]] = {}
+        for id in ids:
+            if subset in ("all", "list") or (_person(id) % 3 == 0) == (subset == "test"):
+                by_class.setdefault(names[_action(id) - 1], []).append(id)
+        # Of all classes, whichever are kept: a manifest serves every run.
+        chosen, missing = choice.choose(by_class, there)
+        of = {id: class_name for class_name, own in by_class.items() for id in own if class_name in self.class_names}
+        self.entries = [Entry(id, of[id], there[id], f"P{_person(id):03d}") for id in chosen if id in of]
+        reason = "no video of this name anywhere in the data set's folder"
+        self.problems += [Problem(id, "missing", reason) for id in missing if id in of]
+        if not self.entries:
+            raise ConfigError(
+                f"dataset.root={root}: none of its videos is of subset {subset} and of the classes asked for "
+                f"({len(there)} files named as A001_P001_G001_C001.mp4, {self.ignored} others)"
+            )
+
+    def _scan(self) -> dict[str, Path]:
+        """Id → video file or folder of images."""
+        there: dict[str, Path] = {}
+        todo = [(self.root, 0)]
+        for folder, depth in todo:
+            with os.scandir(folder) as content:
+                found = sorted(content, key=lambda entry: entry.name)
+            for entry in found:
+                path, (stem, extension) = folder / entry.name, os.path.splitext(entry.name)
+                id = _id(stem)
+                if entry.is_dir():
+                    if id is None:
+                        # A link may lead round in a circle.
+                        todo += [(path, depth + 1)] if depth < _DEPTH else []
+                        continue
+                elif id is None or extension.lower() not in EXTENSIONS:
+                    self.ignored += 1
+                    continue
+                used = there.setdefault(id, path)
+                if used != path:
+                    reason = f"the same video as {used.relative_to(self.root)}, which is used"
+                    self.problems.append(Problem(path.relative_to(self.root).as_posix(), "rejected", reason))
+        return there
+
+
+def _id(stem: str) -> str | None:
+    """``A001/A001_P001_G001_C001``; None for a file of another name."""
+    match = _NAME.fullmatch(stem)
+    return f"A{match[1]}/{stem}" if match and 1 <= int(match[1]) <= 55 else None
+
+
+def _action(id: str) -> int:
+    return int(id[1:4])
+
+
+def _person(id: str) -> int:
+    return int(id.split("_")[1][1:])
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"dataset.videos={path}: not a text file in UTF-8 with a video on each line") from None
+    ids: dict[str, None] = {}
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words:
+            continue
+        stem = os.path.splitext(words[0].replace("\\", "/").rsplit("/", 1)[-1])[0]
+        id = _id(stem)
+        if id is None:
+            raise ConfigError(
+                f"dataset.videos={path}: line {number}: {line!r} does not begin with a name such as "
+                "A001_P001_G001_C001.mp4"
+            )
+        if len(words) > 1 and words[1] != str(_action(id) - 1):
+            raise ConfigError(
+                f"dataset.videos={path}: line {number}: label {words[1]} is not that of {stem}, {_action(id) - 1}"
+            )
+        ids[id] = None
+    return list(ids)

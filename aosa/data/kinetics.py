@@ -1,0 +1,156 @@
+"""Kinetics as its users have it: clips cut from YouTube videos, in any of the layouts that are in use."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from aosa.data.base import Entry, Problem
+from aosa.data.choose import Choice
+from aosa.data.class_map import check_classes
+from aosa.data.files import FileDataset
+from aosa.data.kinetics_lists import SUBSETS, Listed, find_annotation, read_annotation
+from aosa.data.video_folder import EXTENSIONS
+from aosa.errors import ConfigError
+from aosa.options import check_choice
+
+
+class Kinetics(FileDataset):
+    """What `Kinetics400` and `Kinetics700` share.
+
+    An entry's id is ``<class>/<youtube id>_<start>_<end>`` with six digits each, its group the YouTube video. A clip
+    is looked for as ``<folder>/<class>/<youtube id>_<start>_<end>`` or without the class folder; as ``<youtube id>``
+    alone where the annotation has that video once; with any extension of `aosa.data.video_folder`, or as a folder of
+    numbered images. A class folder may have underscores for spaces and other letters' case, and lack quotes and
+    brackets. No file is opened and none is asked for its state: each folder is listed once.
+
+    Args:
+        root: what `folder` and `annotations` lie in.
+        annotations: see `aosa.data.kinetics_lists.read_annotation`; None = see `find_annotation` there.
+        folder: of the clips, below `root`; None = the first there is of the published names: ``val``, ``videos_val``,
+            ``val_256``, ``rawframes_val`` (also ``validate``, ``validation``; as the subset is called), ``jpg``.
+        subset: ``val``, ``train`` or ``test``.
+        classes: only these; None = all.
+        per_class, seed, manifest: see `aosa.data.choose.Choice`. The AOSA paper takes ten validation videos a class.
+        name: default the class's, in small letters.
+        window, index, interval, class_map, short_videos: see `aosa.data.files.FileDataset`.
+
+    Listed videos that are not there are ``problems``, not errors; so are second files of one video, which are not
+    read.
+
+    Raises:
+        ConfigError: no such folder or file, an annotation or a manifest that is none, an option out of range, an
+            unknown class, or not one of the listed videos is there.
+    """
+
+    flip_keeps_class = True  # no class tells left from right
+
+    def __init__(
+        self,
+        root: str | Path,
+        name: str | None = None,
+        annotations: str | Path | None = None,
+        folder: str | None = None,
+        subset: str = "val",
+        classes: Sequence[str] | None = None,
+        per_class: int | None = None,
+        seed: int = 0,
+        manifest: str | Path | None = None,
+        window: str = "centre",
+        index: int | None = None,
+        interval: int | None = None,
+        class_map: str | Path | Mapping[str, str] | None = None,
+        short_videos: str = "refuse",
+    ) -> None:
+        super().__init__(root, name or type(self).__name__.lower(), window, index, interval, class_map, short_videos)
+        check_choice("dataset", subset=(subset, tuple(SUBSETS)))
+        choice = Choice(per_class, seed, manifest)
+        path = find_annotation(self.root, subset) if annotations is None else Path(annotations).expanduser()
+        self.class_names, listed = read_annotation(path, subset)
+        if classes is not None:
+            self.class_names = check_classes(classes, self.class_names, self.name)
+        self.folder = self._folder(folder, subset)
+        self._find(listed, choice)
+
+    def _folder(self, folder: str | None, subset: str) -> Path:
+        if folder is not None and (Path(folder).is_absolute() or ".." in Path(folder).parts):
+            raise ConfigError(f"dataset.folder={folder}: give a folder below dataset.root={self.root}")
+        own = [form.format(name) for name in SUBSETS[subset] for form in ("{}", "videos_{}", "{}_256", "rawframes_{}")]
+        for name in [*own, "jpg"] if folder is None else [folder]:
+            if (self.root / name).is_dir():
+                return self.root / name
+        what = f"dataset.folder={folder}: no such folder" if folder else f"no folder of clips, such as {subset},"
+        raise ConfigError(f"{what} in dataset.root={self.root}; set dataset.folder")
+
+    def _find(self, listed: list[Listed], choice: Choice) -> None:
+        kept = set(self.class_names)
+        by_class: dict[str, list[str]] = {}
+        for clip in listed:
+            by_class.setdefault(clip.class_name, []).append(clip.id)
+        files = self._scan({_plain(name) for name in by_class})
+        once = Counter(clip.youtube_id for clip in listed)
+        paths = {clip.id: _path(clip, files, once[clip.youtube_id] == 1) for clip in listed}
+        # Of all classes, whichever are kept: a manifest serves every run.
+        chosen, missing = choice.choose(by_class, {id for id, path in paths.items() if path})
+        clips = {clip.id: clip for clip in listed if clip.class_name in kept}
+        for id in chosen:
+            if id in clips:
+                self.entries.append(Entry(id, clips[id].class_name, paths[id], clips[id].youtube_id))
+        for id in missing:
+            if id in clips:
+                self.problems.append(Problem(id, "missing", self._why_missing(clips[id], files)))
+        if not self.entries:
+            first = next(iter(clips.values()), listed[0])
+            raise ConfigError(
+                f"dataset.root={self.root}: none of the {len(clips)} listed videos ({self.name}) is there; the first "
+                f"is looked for as {self._below(self.folder / first.id)}.mp4"
+            )
+
+    def _scan(self, classes: set[str]) -> dict[str, dict[str, Path]]:
+        """Stem → plain name of the class folder (empty: in none) → video file or folder of images."""
+        files: dict[str, dict[str, Path]] = {}
+        todo = [("", self.folder)]
+        for class_name, folder in todo:
+            with os.scandir(folder) as content:
+                there = sorted(content, key=lambda entry: entry.name)
+            for entry in there:
+                stem, extension = os.path.splitext(entry.name)
+                if entry.is_dir():
+                    if folder is self.folder and _plain(entry.name) in classes:
+                        todo.append((_plain(entry.name), folder / entry.name))
+                        continue
+                    stem = entry.name
+                elif extension.lower() not in EXTENSIONS:
+                    continue
+                path = folder / entry.name
+                used = files.setdefault(stem, {}).setdefault(class_name, path)
+                if used != path:
+                    reason = f"the same video as {self._below(used)}, which is used"
+                    self.problems.append(Problem(self._below(path), "rejected", reason))
+        return files
+
+    def _why_missing(self, clip: Listed, files: Mapping[str, Mapping[str, Path]]) -> str:
+        elsewhere = list(files.get(clip.stem, {}).values())
+        if elsewhere:
+            return f"it is not in the folder of its class; {self._below(elsewhere[0])} is there"
+        return f"{self._below(self.folder / clip.id)}.mp4 is not there, nor another form of it"
+
+    def _below(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def _path(clip: Listed, files: Mapping[str, Mapping[str, Path]], alone: bool) -> Path | None:
+    for stem in (clip.stem, clip.youtube_id) if alone else (clip.stem,):
+        there = files.get(stem, {})
+        path = there.get(_plain(clip.class_name)) or there.get("")
+        if path is not None:
+            return path
+    return None
+
+
+def _plain(name: str) -> str:
+    """A class's name with nothing but letters, digits and single spaces; no two classes of Kinetics share it."""
+    return " ".join(re.sub(r"[^a-z0-9]+", " ", re.sub("['\"’]", "", name.casefold())).split())
