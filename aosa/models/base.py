@@ -52,7 +52,7 @@ class VideoModel:
         self.spec = spec
         self.class_names = None if class_names is None else check_class_names(class_names, f"model {name}")
         self.target_layers = [target_layer] if isinstance(target_layer, str) else list(target_layer or [])
-        self.device = _device(device)
+        self.device = pick_device(device)
         if precision not in ("fp32", *_AUTOCAST):
             raise ConfigError(f"precision={precision}: choose fp32, bf16 or fp16")
         self.precision = precision
@@ -190,7 +190,12 @@ class VideoModel:
         )
 
 
-def _device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` takes the GPU when there is one.
+
+    Raises:
+        ConfigError: an unknown name, or no GPU.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -16,6 +16,14 @@ from torch import Tensor, nn
 from aosa.errors import CheckpointError, ConfigError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
+# What mmaction2 keeps beside the weights: best scores, the log of the training.
+_LOGGED = (
+    "builtins.getattr",
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+)
 _TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46")  # a zip; the format before PyTorch 1.6
 
 
@@ -62,9 +70,23 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     return tensors, extra
 
 
+class _Left:
+    """Stands in for each of `_LOGGED`, so that none of them is called: it takes anything and keeps nothing."""
+
+    def __new__(cls, *_: object) -> _Left:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
 def _torch_load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(_Left, name) for name in _LOGGED]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
         if asked is None:
@@ -94,8 +116,9 @@ def load_weights(network: nn.Module, path: str | Path, *, new_head: bool = False
     """
     tensors, extra = read_checkpoint(path)
     own = network.state_dict()
-    if hasattr(network, "published_name"):
-        tensors = _renamed(tensors, network.published_name, Path(path))
+    rename: Callable[[str], str | None] | None = getattr(network, "published_name", None)
+    if rename is not None:
+        tensors = _renamed(tensors, rename, Path(path))
     if new_head:
         tensors = _without_head(network, tensors)
     missing = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
@@ -131,16 +154,44 @@ def _without_head(network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, T
     return {**tensors, **own} if differ else tensors
 
 
-def head(network: nn.Module) -> tuple[str, nn.Linear]:
-    """Dotted name and module of the last linear layer.
+def head(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv3d]:
+    """Dotted name and module of the layer that gives the logits: the last linear layer or 1×1×1 convolution with as
+    many outputs as the network's ``num_classes``; the last linear layer where that tells nothing.
 
     Raises:
         ConfigError: there is none.
     """
-    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    classes = getattr(network, "num_classes", None)
+    linear = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    fitting = [
+        (name, module)
+        for name, module in network.named_modules()
+        if (isinstance(module, nn.Linear) and module.out_features == classes)
+        or (isinstance(module, nn.Conv3d) and module.kernel_size == (1, 1, 1) and module.out_channels == classes)
+    ]
+    layers = fitting or linear
     if not layers:
         raise ConfigError(f"{type(network).__name__} has no linear layer that could be replaced or trained alone")
     return layers[-1]
+
+
+def replace_head(network: nn.Module, classes: int) -> None:
+    """Put a new layer of the same kind, with so many outputs, in the head's place; its weights are drawn.
+
+    Raises:
+        ConfigError: see `head`.
+    """
+    name, old = head(network)
+    bias = old.bias is not None
+    new: nn.Module
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, classes, bias=bias)
+    else:
+        new = nn.Conv3d(old.in_channels, classes, 1, bias=bias)
+    owner, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(owner), attribute, new.to(old.weight.device))
+    if hasattr(network, "num_classes"):
+        network.num_classes = classes  # type: ignore[assignment]
 
 
 def _mismatch(
@@ -158,8 +209,8 @@ def _mismatch(
         theirs = heads.pop()
         return (
             f"checkpoint {path}: its head has {theirs} classes ({', '.join(wrong)}), the model is built for {built}; "
-            f"set model.network.num_classes={theirs} and matching model.class_names, take another checkpoint, or train a new "
-            f"head (scripts/train.py train.new_head=true)"
+            f"set model.network.num_classes={theirs} and matching model.class_names, take another checkpoint, or train "
+            f"a new head (scripts/train.py train.new_head=true)"
         )
     arch = f" (its arch is {extra['arch']!r})" if "arch" in extra else ""
     lines = [f"checkpoint {path}{arch} does not fit {type(network).__name__}:"]

@@ -16,7 +16,7 @@ def run(config: DictConfig) -> int:
     """
     check_common(config)
     job = Job(config)
-    job.explainer  # noqa: B018  options out of range fail before any work
+    job.explainer.check(job.model)  # options out of range and undefined pairs fail before any work
     entries = job.entries()
     folder = job.maps
     folder.describe(config_yaml=OmegaConf.to_yaml(config, resolve=True))

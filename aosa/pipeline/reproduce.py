@@ -39,8 +39,8 @@ def run(config: DictConfig) -> int:
     check_range("", accuracy_margin=(config.accuracy_margin, 0, 1))
     all_units = list(units(config))
     for unit in all_units:
-        # Names and options are checked before hours of work, not in the midst of them.
-        unit.job.explainer  # noqa: B018
+        # Names, options and pairs are checked before hours of work, not in the midst of them.
+        unit.job.explainer.check(unit.job.model)
         for name in unit.metrics:
             unit.metric(name)
         unit.job.entries()

@@ -1,302 +1,194 @@
-"""The training stage: any data set with class names, any model, one process."""
+"""The training stage: any data set with class names, any model, one process or several."""
 
 from __future__ import annotations
 
-import copy
+import inspect
+import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
+from torch.multiprocessing import ProcessRaisedException
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from aosa.config import build
-from aosa.data.base import Entry, VideoDataset
-from aosa.errors import AosaError, CheckpointError, ConfigError, VideoError
+import aosa.errors
+from aosa.config import build, quoted
+from aosa.data.base import VideoDataset
+from aosa.errors import CheckpointError, ConfigError
 from aosa.files import whole_file, write_atomic, write_csv
 from aosa.models import VideoModel, randomise
+from aosa.models.base import pick_device
+from aosa.models.checkpoints import replace_head
 from aosa.options import check_choice, check_range, check_whole
 from aosa.pipeline.common import FAILED, check_common, mapped
 from aosa.pipeline.store import digest
-from aosa.rng import generator, key_seed
+from aosa.pipeline.train_clips import Clips
+from aosa.pipeline.trainer import Trainer, accuracy
+from aosa.rng import key_seed
 
-Batch = tuple[Tensor, Tensor, list[tuple[str, str]]]
+# What precision it uses is in the config.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Clips predicted right, clips judged, and the (id, reason) of those that could not be read."""
-
-    right: int
-    total: int
-    failures: list[tuple[str, str]]
-
-    @property
-    def share(self) -> float:
-        return self.right / self.total if self.total else math.nan
-
-    def __str__(self) -> str:
-        return f"{self.share:.4f} ({self.right} / {self.total})"
+_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def run(cfg: DictConfig) -> int:
     """Train as the block ``train`` of the config says; resume when the folder holds an unfinished run.
 
     Writes ``last.pt`` (for resuming), ``best.safetensors`` (highest validation accuracy, the first of
-    equals), ``log.csv``, ``config.yaml`` and, where clips could not be read, ``failures.csv``. An epoch
-    that is cut short is trained again from its start, with the same draws.
+    equals), ``classes.txt`` (the names of its outputs), ``log.csv``, ``config.yaml`` and, where clips could not be
+    read, ``failures.csv``. An epoch that is cut short is trained again from its start, with the same draws.
+
+    With ``train.devices`` = n, n processes (one per GPU, or on the CPU) share each batch, by Lightning Fabric.
 
     Raises:
         ConfigError: a value out of range, a class the model lacks, a folder trained with other settings.
         CheckpointError: ``last.pt`` cannot be read.
         AosaError: the loss is not finite; no clip could be read.
     """
-    options = cfg.train
     check_common(cfg)
-    _check(options, cfg.precision)
+    _check(cfg)
+    try:
+        code, folder = _fabric(cfg).launch(_train, cfg)  # type: ignore[arg-type]
+    except ProcessRaisedException as error:
+        raise _told(error) from None
+    print(f"use them with: {_usage(cfg, folder)}")
+    return code
+
+
+def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
+    options = cfg.train
+    check_common(cfg)  # a new process has its own number of threads
     parts = {part: _dataset(cfg, part) for part in ("train", "val", "test")}
-    model = _model(cfg, parts["train"])
+    model = _model(cfg, parts["train"], fabric)
     # Labels first: a class that the model lacks is found before hours of work.
-    loaded = {part: _Clips(dataset, model, cfg.limit) for part, dataset in parts.items()}
+    loaded = {part: Clips(dataset, model, cfg.limit) for part, dataset in parts.items()}
 
     folder = Path(cfg.output_root) / "train" / parts["train"].name / model.name
     settings = _settings(cfg)
     state = None if options.restart else _resume(folder, settings)
-    write_atomic(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    trainer = _Trainer(model, options, cfg.seed, len(loaded["train"]))
+    fabric.barrier()  # all have read the folder before one writes
+    trainer = Trainer(fabric, model, options, cfg.seed, loaded["train"])
     log: list[dict[str, float]] = []
     failures: dict[str, str] = {}
+    if fabric.is_global_zero:
+        write_atomic(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in model.class_names or ()))
     if state is not None:
-        model.network.load_state_dict(state["network"])
-        trainer.optimizer.load_state_dict(state["optimizer"])
-        log = state["log"]
-        failures = state["failures"]
-        print(f"{folder}: going on after epoch {len(log)} of {options.epochs}")
+        trainer.load(state)
+        log, failures = state["log"], state["failures"]
+        fabric.print(f"{folder}: going on after epoch {len(log)} of {options.epochs}")
 
     for epoch in range(len(log), options.epochs):
-        clips = loaded["train"].epoch(trainer.indices(epoch), key=(cfg.seed, epoch), flip=options.flip)
-        row = {"epoch": epoch + 1, **trainer.train(clips, epoch, failures)}
-        result = accuracy(model, loaded["val"], options.batch_size, options.workers)
+        row = {"epoch": epoch + 1, **trainer.train(epoch, failures)}
+        result = trainer.validate(loaded["val"])
         failures.update(result.failures)
         row["val_accuracy"] = result.share
         best = max((r["val_accuracy"] for r in log), default=-1.0)
         log.append(row)
-        if result.share > best:
-            _save_weights(folder / "best.safetensors", model.network)
-        write_csv(folder / "log.csv", list(log[0]), log)
-        with whole_file(folder / "last.pt") as path:
-            torch.save(
-                {
-                    "settings": settings,
-                    "network": model.network.state_dict(),
-                    "optimizer": trainer.optimizer.state_dict(),
-                    "log": log,
-                    "failures": failures,
-                },
-                path,
+        if fabric.is_global_zero:
+            if result.share > best:
+                _save_weights(folder / "best.safetensors", model.network)
+            write_csv(folder / "log.csv", list(log[0]), log)
+            with whole_file(folder / "last.pt") as path:
+                torch.save({"settings": settings, **trainer.state(), "log": log, "failures": failures}, path)
+            tqdm.write(
+                f"epoch {epoch + 1}/{options.epochs}: loss {row['train_loss']:.4f}, "
+                f"train {row['train_accuracy']:.4f}, val {row['val_accuracy']:.4f}"
             )
-        tqdm.write(
-            f"epoch {epoch + 1}/{options.epochs}: loss {row['train_loss']:.4f}, "
-            f"train {row['train_accuracy']:.4f}, val {row['val_accuracy']:.4f}"
-        )
 
+    fabric.barrier()  # the best weights are written
     model.network.load_state_dict(load_file(folder / "best.safetensors"))
-    result = accuracy(model, loaded["test"], options.batch_size, options.workers)
+    result = accuracy(model, loaded["test"], trainer.forward_size, options.workers, fabric)
     failures.update(result.failures)
-    if failures:
+    if fabric.is_global_zero and failures:
         rows = [{"clip": i, "reason": reason} for i, reason in sorted(failures.items())]
         write_csv(folder / "failures.csv", ["clip", "reason"], rows)
         print(f"{len(failures)} clips could not be read; see {folder / 'failures.csv'}")
-    print(f"test accuracy {result}; weights: {folder / 'best.safetensors'}")
-    return FAILED if failures else 0
+    fabric.print(f"test accuracy {result}; weights: {folder / 'best.safetensors'}")
+    return FAILED if failures else 0, folder
 
 
-def accuracy(model: VideoModel, clips: VideoDataset | _Clips, batch_size: int = 32, workers: int = 0) -> Accuracy:
-    """Share of the clips whose top class is the true one. The network is left in evaluation mode.
-
-    Raises:
-        ConfigError: a class that the model lacks.
-    """
-    if isinstance(clips, VideoDataset):
-        clips = _Clips(clips, model, None)
-    model.network.eval()
-    right = total = 0
-    failures: list[tuple[str, str]] = []
-    with torch.no_grad():
-        for x, labels, failed in _batches(clips, batch_size, workers):
-            failures += failed
-            if len(labels):
-                right += int((model.logits(x).argmax(1).cpu() == labels).sum())
-                total += len(labels)
-    return Accuracy(right, total, failures)
-
-
-class _Clips(Dataset[tuple[Tensor, int] | tuple[str, str]]):
-    """Labelled input tensors, or (id, reason) for a clip that cannot be used."""
-
-    def __init__(self, dataset: VideoDataset, model: VideoModel, limit: int | None) -> None:
-        self.dataset, self.spec = dataset, model.spec
-        self.entries: list[Entry] = list(dataset.entries[:limit])
-        if not self.entries:
-            raise ConfigError(f"dataset {dataset.name} has no videos to train or judge on")
-        unnamed = [e.id for e in self.entries if e.class_name is None]
-        if unnamed:
-            raise ConfigError(f"dataset {dataset.name}: {unnamed[0]!r} has no class, so it cannot be trained on")
-        index = {name: model.class_index(mapped(dataset, name)) for name in {str(e.class_name) for e in self.entries}}
-        self.labels = [index[str(e.class_name)] for e in self.entries]
-        self.flip_key: tuple[object, ...] | None = None
-
-    def epoch(self, indices: list[int], key: tuple[object, ...], flip: bool) -> _Clips:
-        """The same with these entries in this order, some of them mirrored by draws of `key`."""
-        other = copy.copy(self)
-        other.entries = [self.entries[i] for i in indices]
-        other.labels = [self.labels[i] for i in indices]
-        other.flip_key = key if flip and self.dataset.flip_keeps_class else None
-        return other
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, int] | tuple[str, str]:
-        entry = self.entries[i]
-        try:
-            x = self.dataset.load(entry, self.spec).tensor(self.spec)
-        except VideoError as error:
-            return entry.id, str(error)
-        if self.flip_key is not None and torch.rand(1, generator=generator(*self.flip_key, entry.id)) < 0.5:
-            x = x.flip(-1)
-        return x, self.labels[i]
-
-
-def _collate(items: list[tuple[Tensor, int] | tuple[str, str]]) -> Batch:
-    good = [(x, y) for x, y in items if isinstance(x, Tensor)]
-    failed = [(str(x), str(y)) for x, y in items if not isinstance(x, Tensor)]
-    x = torch.stack([x for x, _ in good]) if good else torch.empty(0)
-    return x, torch.tensor([int(y) for _, y in good], dtype=torch.long), failed
-
-
-def _batches(clips: _Clips, batch_size: int, workers: int) -> Iterator[Batch]:
-    yield from DataLoader(
-        clips, batch_size, num_workers=workers, collate_fn=_collate, worker_init_fn=_single_thread if workers else None
-    )
-
-
-def _single_thread(worker: int) -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
-class _Trainer:
-    """Optimiser, schedule and order of the clips; all draws are keyed by (seed, epoch)."""
-
-    def __init__(self, model: VideoModel, options: DictConfig, seed: int, clips: int) -> None:
-        self.model, self.options, self.seed, self.clips = model, options, seed, clips
-        self.per_epoch = min(options.clips_per_epoch or clips, clips)
-        self.steps = math.ceil(self.per_epoch / options.batch_size)
-        if options.freeze == "backbone":
-            model.network.requires_grad_(False)
-            _head(model).requires_grad_(True)
-        learning = [p for p in model.network.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in learning if p.ndim > 1], "weight_decay": options.weight_decay},
-            {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer: torch.optim.Optimizer
-        if options.optimizer == "adamw":
-            self.optimizer = torch.optim.AdamW(groups, lr=options.lr)
-        else:
-            self.optimizer = torch.optim.SGD(groups, lr=options.lr, momentum=0.9, nesterov=True)
-
-    def indices(self, epoch: int) -> list[int]:
-        """Entries of one epoch: a window of an endless series of permutations of all entries."""
-        first = epoch * self.per_epoch
-        chosen: list[int] = []
-        while len(chosen) < self.per_epoch:
-            turn, offset = divmod(first + len(chosen), self.clips)
-            order = torch.randperm(self.clips, generator=generator(self.seed, "order", turn)).tolist()
-            chosen += order[offset : offset + self.per_epoch - len(chosen)]
-        return chosen
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from the start of training."""
-        warmup = self.options.warmup_epochs * self.steps
-        if step < warmup:
-            return self.options.lr * (step + 1) / (warmup + 1)
-        done = (step - warmup) / max(1, self.options.epochs * self.steps - warmup)
-        return self.options.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-    def train(self, clips: _Clips, epoch: int, failures: dict[str, str]) -> dict[str, float]:
-        """One epoch; returns its mean loss and accuracy."""
-        network, options = self.model.network, self.options
-        network.train(options.freeze != "backbone")
-        total, right, seen = 0.0, 0, 0
-        with (
-            torch.random.fork_rng(),
-            tqdm(total=len(clips), desc=f"epoch {epoch + 1}/{options.epochs}", unit="clip", leave=False) as bar,
-        ):
-            torch.manual_seed(key_seed(self.seed, "dropout", epoch))
-            for i, (x, labels, failed) in enumerate(_batches(clips, options.batch_size, options.workers)):
-                failures.update(failed)
-                bar.update(len(labels) + len(failed))
-                # Batch norm cannot learn from a lone clip.
-                if len(labels) < min(2, self.per_epoch):
-                    continue
-                for group in self.optimizer.param_groups:
-                    group["lr"] = self.rate(epoch * self.steps + i)
-                logits = self.model.logits(x)
-                labels = labels.to(logits.device)
-                loss = F.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
-                if not torch.isfinite(loss):
-                    raise AosaError(
-                        f"the loss is {loss.item()} in step {i + 1} of epoch {epoch + 1}; lower train.lr "
-                        f"(now {options.lr}) or lengthen train.warmup_epochs, and start again with train.restart=true"
-                    )
-                self.optimizer.zero_grad()
-                loss.backward()
-                self.optimizer.step()
-                total += loss.item() * len(labels)
-                right += int((logits.argmax(1) == labels).sum())
-                seen += len(labels)
-                bar.set_postfix(loss=f"{total / seen:.3f}", accuracy=f"{right / seen:.3f}", refresh=False)
-        if not seen:
-            raise AosaError(f"no training clip could be read; the first reason: {next(iter(failures.values()))}")
-        return {"train_loss": total / seen, "train_accuracy": right / seen}
-
-
-def _check(options: DictConfig, precision: str) -> None:
-    infinity = math.inf
+def _check(cfg: DictConfig) -> None:
+    options, infinity = cfg.train, math.inf
     check_whole(
         "train",
         epochs=(options.epochs, 1),
         clips_per_epoch=(options.clips_per_epoch, 1),
         batch_size=(options.batch_size, 1),
+        accumulate=(options.accumulate, 1),
+        devices=(options.devices, 1),
         workers=(options.workers, 0),
     )
     check_range(
         "train",
         lr=(options.lr, 0, infinity),
+        momentum=(options.momentum, 0, 1),
+        gamma=(options.gamma, 0, 1),
         warmup_epochs=(options.warmup_epochs, 0, options.epochs),
         weight_decay=(options.weight_decay, 0, infinity),
+        clip_norm=(options.clip_norm, 0, infinity),
         label_smoothing=(options.label_smoothing, 0, 1),
     )
     check_choice(
         "train",
         optimizer=(options.optimizer, ("adamw", "sgd")),
+        schedule=(options.schedule, ("cosine", "multistep", "constant")),
         freeze=(options.freeze, ("none", "backbone")),
+        crop=(options.crop, ("none", "random")),
+        window=(options.window, ("centre", "random")),
         flip=(options.flip, (True, False)),
         new_head=(options.new_head, (True, False)),
         restart=(options.restart, (True, False)),
     )
-    if precision == "fp16":
-        raise ConfigError("precision=fp16: training needs fp32 or bf16")
+    numbers = [v for v in (*options.milestones, *options.crop_scale) if isinstance(v, int | float)]
+    if len(numbers) < len(options.milestones) + len(options.crop_scale):
+        raise ConfigError(f"train.milestones={options.milestones}, train.crop_scale={options.crop_scale}: give numbers")
+    if len(options.crop_scale) != 2 or not 0 < options.crop_scale[0] <= options.crop_scale[1] <= 1:
+        raise ConfigError(f"train.crop_scale={options.crop_scale}: give [low, high], above 0 and at most 1")
+    if options.schedule == "multistep" and not options.milestones:
+        raise ConfigError("train.schedule=multistep: give the epochs at which the rate falls, as train.milestones=[…]")
+    device = pick_device(cfg.device)
+    if cfg.precision == "fp16" and device.type == "cpu":
+        raise ConfigError("precision=fp16: training on a CPU needs fp32 or bf16")
+    if options.devices > 1 and device.type == "cuda":
+        there = torch.cuda.device_count()
+        if device.index is not None or options.devices > there:
+            raise ConfigError(
+                f"train.devices={options.devices} with device={cfg.device}: it takes the first GPUs of the {there} "
+                f"that there are; leave device=auto, and choose them by CUDA_VISIBLE_DEVICES"
+            )
+
+
+def _fabric(cfg: DictConfig) -> Fabric:
+    device, number = pick_device(cfg.device), cfg.train.devices
+    alone = [device.index or 0] if device.type == "cuda" else 1
+    # Batch norm's statistics are averaged once an epoch, not sent with each forward pass. PyTorch 2.13 renamed the key.
+    known = inspect.signature(DistributedDataParallel).parameters
+    key = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return Fabric(
+        accelerator=device.type,
+        devices=number if number > 1 else alone,
+        strategy=DDPStrategy(start_method="spawn", **{key: False}) if number > 1 else "auto",  # type: ignore[arg-type]
+        precision=_PRECISIONS[cfg.precision],  # type: ignore[arg-type]
+        plugins=LightningEnvironment(),  # this machine alone, also inside a cluster's job
+    )
+
+
+def _told(error: ProcessRaisedException) -> Exception:
+    """What a process raised, which reaches this one as text."""
+    found = re.search(r"^aosa\.errors\.(\w+): (.*)", str(error), re.MULTILINE | re.DOTALL)
+    return getattr(aosa.errors, found[1])(found[2].strip()) if found else error
 
 
 def _dataset(cfg: DictConfig, part: str) -> VideoDataset:
@@ -310,37 +202,34 @@ def _dataset(cfg: DictConfig, part: str) -> VideoDataset:
     unknown = [str(k) for k in keys if k not in known]
     if unknown:
         raise ConfigError(f"train.parts.{part}.{unknown[0]}: the data set has no such key; keys: {', '.join(known)}")
-    return build(_merged(cfg.dataset, keys))
+    # Resolved first: a part's root may name the data set's own.
+    return build(_merged(cfg.dataset, OmegaConf.to_container(keys, resolve=True)))
 
 
-def _merged(config: DictConfig, keys: DictConfig | dict[str, object]) -> DictConfig:
+def _merged(config: DictConfig, keys: Any) -> DictConfig:
     merged = OmegaConf.merge(config, keys)
     assert isinstance(merged, DictConfig)
     return merged
 
 
-def _model(cfg: DictConfig, dataset: VideoDataset) -> VideoModel:
-    from_scratch = cfg.checkpoint is None
-    model: VideoModel = build(_merged(cfg.model, {"checkpoint": "random"}) if from_scratch else cfg.model)
+def _model(cfg: DictConfig, dataset: VideoDataset, fabric: Fabric) -> VideoModel:
+    """With the weights that ``checkpoint`` names: none = drawn from the seed; ``pretrained`` = the model's own."""
+    from_scratch, config = cfg.checkpoint is None, cfg.model
+    if from_scratch or cfg.checkpoint == "pretrained":
+        config = _merged(config, {"checkpoint": "random" if from_scratch else None})
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        config = _merged(config, {"device": str(fabric.device)})
+    fresh = cfg.train.new_head
+    model: VideoModel = build(config, **({"new_head": True} if fresh and not from_scratch else {}))
     if from_scratch:
         randomise(model.network, cfg.seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(key_seed(cfg.seed, "head"))
-        if cfg.train.new_head:
-            old = _head(model)
-            names = list(dict.fromkeys(mapped(dataset, name) for name in dataset.class_names))
-            new = nn.Linear(old.in_features, len(names)).to(model.device)
-            owner, _, attribute = next(n for n, m in model.network.named_modules() if m is old).rpartition(".")
-            setattr(model.module(owner), attribute, new)
-            model.class_names = names
+    if fresh:
+        names = list(dict.fromkeys(mapped(dataset, name) for name in dataset.class_names))
+        with torch.random.fork_rng():
+            torch.manual_seed(key_seed(cfg.seed, "head"))
+            replace_head(model.network, len(names))
+        model.class_names = names
     return model
-
-
-def _head(model: VideoModel) -> nn.Linear:
-    layers = [m for m in model.network.modules() if isinstance(m, nn.Linear)]
-    if not layers:
-        raise ConfigError(f"model {model.name} has no linear layer: use train.freeze=none and train.new_head=false")
-    return layers[-1]
 
 
 def _settings(cfg: DictConfig) -> str:
@@ -350,7 +239,7 @@ def _settings(cfg: DictConfig) -> str:
         {
             "train": {k: v for k, v in plain["train"].items() if k not in ("workers", "restart")},
             "model": {k: v for k, v in plain["model"].items() if k not in ("device", "batch_size")},
-            **{k: plain[k] for k in ("dataset", "seed", "limit")},
+            **{k: plain[k] for k in ("dataset", "seed", "limit", "precision", "checkpoint")},
         }
     )
 
@@ -376,3 +265,21 @@ def _save_weights(path: Path, network: nn.Module) -> None:
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     with whole_file(path) as temporary:
         save_file(weights, temporary)
+
+
+def _usage(cfg: DictConfig, folder: Path) -> str:
+    """The overrides with which any script takes the trained model."""
+    name, given = str(cfg.model.get("name")), []
+    if HydraConfig.initialized():
+        name = HydraConfig.get().runtime.choices["model"]
+        given = [o for o in HydraConfig.get().overrides.task if o.startswith("model.")]
+    used = [f"model={name}", *given, f"checkpoint={_plain(folder / 'best.safetensors')}"]
+    if cfg.train.new_head:
+        if "num_classes" in (cfg.model.get("network") or {}):
+            used.append(f"model.network.num_classes={len((folder / 'classes.txt').read_text().splitlines())}")
+        used.append(f"model.class_names={_plain(folder / 'classes.txt')}")
+    return " ".join(used)
+
+
+def _plain(path: Path) -> str:
+    return str(path) if re.fullmatch(r"[\w./-]+", str(path)) else f"'{quoted(str(path))}'"

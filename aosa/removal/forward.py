@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from aosa.models.base import VideoModel
 
+Fill = Tensor | Callable[[Tensor, int], Tensor]
+
 
 class Masks(Protocol):
     """A description of N masks that can show a few at a time as voxels."""
@@ -18,7 +20,7 @@ class Masks(Protocol):
     def __len__(self) -> int: ...
 
     def occluded(self, start: int, stop: int, device: torch.device | str) -> Tensor:
-        """Masks `start` to `stop`: bool B×T×H×W, True = replaced by the fill."""
+        """Masks `start` to `stop`, B×T×H×W: bool, True = replaced by the fill; or float, the share that is."""
         ...
 
 
@@ -47,24 +49,31 @@ class RankMasks:
 
 
 @torch.no_grad()
-def masked_probabilities(model: VideoModel, x: Tensor, masks: Masks, fill: Tensor, target: int) -> np.ndarray:
+def masked_probabilities(model: VideoModel, x: Tensor, masks: Masks, fill: Fill, target: int) -> np.ndarray:
     """Probability of `target` under each mask; memory grows with the batch size, not with the number of masks.
 
     Args:
         x: the clip, normalised 3×T×H×W.
         masks: the masks' description.
-        fill: what replaces occluded voxels, 3×T×H×W.
+        fill: what replaces occluded voxels, 3×T×H×W; or a function of a batch of masks and the index of its first that
+            gives B×3×T×H×W.
 
     Returns:
         float64 N.
     """
-    x, fill = x.to(model.device), fill.to(model.device)
+    x = x.to(model.device)
+    if isinstance(fill, Tensor):
+        fill = fill.to(model.device)
     size = min(model.batch_size, len(masks))
     batch = torch.empty((size, *x.shape), device=model.device).to(memory_format=model.memory_format)
     scores = []
     for start in range(0, len(masks), model.batch_size):
         occluded = masks.occluded(start, min(start + model.batch_size, len(masks)), model.device)
         part = batch[: len(occluded)]
-        torch.where(occluded[:, None], fill, x, out=part)
+        new = fill if isinstance(fill, Tensor) else fill(occluded, start)
+        if occluded.dtype == torch.bool:
+            torch.where(occluded[:, None], new, x, out=part)
+        else:
+            torch.lerp(x, new, occluded[:, None], out=part)
         scores.append(model.probabilities(part)[:, target])
     return torch.cat(scores).double().cpu().numpy()

@@ -9,15 +9,22 @@ from aosa import Clip, VideoModel
 from aosa.errors import AosaError, ConfigError
 from aosa.explainers import (
     AOSA,
+    LIME3D,
+    LOCO,
     OSA,
+    RISE3D,
+    SOS,
     AOSAApprox,
     Explainer,
     GradCAM,
     GradCAMPP,
     GuidedBackprop,
     IntegratedGradients,
+    KernelSHAP3D,
     Random,
+    Removal,
     SmoothGrad,
+    Univariate,
 )
 from tests.helpers import SPEC, moving_clip, small_model
 
@@ -32,6 +39,13 @@ EXPLAINERS = {
     "smooth_grad": lambda: SmoothGrad(samples=5),
     "integrated_gradients": lambda: IntegratedGradients(steps=5),
     "guided_backprop": lambda: GuidedBackprop(),
+    "lime3d": lambda: LIME3D(compactness=100, segments=12, samples=30),
+    "kernel_shap3d": lambda: KernelSHAP3D(segmentation="grid", grid=(1, 3, 4), flow="farneback", samples=30),
+    "rise3d": lambda: RISE3D(grid=(2, 3, 4), samples=30),
+    "loco": lambda: LOCO(compactness=100, segments=12, removal="region_mean"),
+    "univariate": lambda: Univariate(segmentation="grid", grid=(2, 3, 4), removal="blur"),
+    "sos": lambda: SOS(grid=(1, 2, 3)),
+    "removal": lambda: Removal("soft_grid", grid=(2, 3, 4), samples=30, removal="inpaint"),
     "random": lambda: Random(),
 }
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
@@ -127,6 +130,54 @@ def test_half_precision_weights_are_cast(tmp_path: Path) -> None:
     load_weights(network, tmp_path / "half.pth")
     assert network.fc.weight.dtype == torch.float32
     assert torch.allclose(network.fc.weight, trained()["fc.weight"], atol=1e-3)
+
+
+def test_the_log_beside_mmaction2s_weights_is_left_out_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class HistoryBuffer:
+        """Loses its innocence if it is made or filled on loading."""
+
+        def __init__(self) -> None:
+            self.values, self.methods = np.arange(3.0), [MethodOf(HistoryBuffer)]
+
+        def __new__(cls, *arguments: object) -> Any:
+            calls.append("new")
+            return super().__new__(cls)
+
+        def __setstate__(self, state: object) -> None:
+            calls.append("setstate")
+
+        mean = None
+
+    class MethodOf:
+        def __init__(self, owner: type) -> None:
+            self.owner = owner
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return getattr, (self.owner, "mean")
+
+    calls: list[str] = []
+    module = ModuleType("mmengine.logging.history_buffer")
+    HistoryBuffer.__module__, HistoryBuffer.__qualname__ = module.__name__, "HistoryBuffer"
+    module.HistoryBuffer = HistoryBuffer  # type: ignore[attr-defined]
+    for name in ("mmengine", "mmengine.logging"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    content = {
+        "meta": {"hook_msgs": {"best": np.float64(0.7)}, "seed": np.int64(3)},
+        "state_dict": trained(),
+        "message_hub": {"log_scalars": {"loss": HistoryBuffer()}},
+        "score": np.float64(0.7),
+    }
+    torch.save(content, tmp_path / "mmengine.pth")
+    calls.clear()
+    allowed = set(torch.serialization.get_safe_globals())
+    tensors, extra = read_checkpoint(tmp_path / "mmengine.pth")
+    assert extra == {}
+    assert calls == []
+    network = Network()
+    network.load_state_dict(tensors)
+    assert same(network, trained())
+    assert set(torch.serialization.get_safe_globals()) == allowed
 
 
 class Malicious:

@@ -10,15 +10,20 @@ from torch import Tensor, nn
 
 
 def noise(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers in [−1, 1) that depend on name and position alone: the fraction of 43758.5453·sin(12.9898·i + φ)."""
+    """Numbers in [−1, 1) that depend on name and position alone: the fraction of 43758.5453·sin(12.9898·i + φ). In
+    matrices of 2²⁴ numbers or more, which would take long, every row is the one before it moved by one place."""
+    if len(shape) == 2 and np.prod(shape) >= 2**24:
+        return np.lib.stride_tricks.sliding_window_view(noise(name, (shape[0] + shape[1] - 1,)), shape[1])
     phase = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little") / 2**32 * 2 * np.pi
     hashed = np.sin(np.arange(int(np.prod(shape))) * 12.9898 + phase) * 43758.5453
     return ((hashed - np.floor(hashed)) * 2 - 1).reshape(shape)
 
 
-def weight(name: str, shape: tuple[int, ...], offset: float = 0.2) -> np.ndarray:
+def weight(name: str, shape: tuple[int, ...], offset: float = 0.2, *, centred: float = 0.0) -> np.ndarray:
     """One tensor of a network, float32: none is trivial, the batch-norm statistics neither. A smaller `offset` (of
-    biases and running means) lets the logits depend more on the input."""
+    biases and running means) lets the logits depend more on the input; so do `centred` filters, which that share of
+    their mean is taken off: what all channels have in common then doesn't drown the rest in a deep network. The closer
+    to 1, the more of the digits cancel."""
     values = noise(name, shape)
     if name.endswith("running_var"):
         values = 1 + 0.5 * values
@@ -30,6 +35,8 @@ def weight(name: str, shape: tuple[int, ...], offset: float = 0.2) -> np.ndarray
         values = 1 + 0.3 * values
     else:
         values = values * np.sqrt(6 / np.prod(shape[1:]))
+        if centred:
+            values = values - centred * values.mean(axis=tuple(range(1, len(shape))), keepdims=True)
     return values.astype(np.float32)
 
 
@@ -41,11 +48,13 @@ def clip(index: int, size: tuple[int, int, int]) -> np.ndarray:
     return (share * np.stack(waves) + (1 - share) * noise(f"clip {index}", (3, *size))).astype(np.float32)
 
 
-def fill(network: nn.Module, *, norm_scale: bool = True, offset: float = 0.2) -> nn.Module:
+def fill(network: nn.Module, *, norm_scale: bool = True, offset: float = 0.2, centred: float = 0.0) -> nn.Module:
     """Give a network the formula's weights and set it to evaluation mode; without `norm_scale` those of the batch
     norms are 1, for implementations that have none."""
     state: dict[str, Tensor] = {
-        name: value if name.endswith("num_batches_tracked") else torch.from_numpy(weight(name, tuple(value.shape), offset))
+        name: value
+        if name.endswith("num_batches_tracked")
+        else torch.from_numpy(weight(name, tuple(value.shape), offset, centred=centred))
         for name, value in network.state_dict().items()
     }
     if not norm_scale:

@@ -3,7 +3,7 @@ import torch
 
 from aosa import InputSpec
 from aosa.errors import ConfigError
-from aosa.removal.fills import FILLS, box_mean, gaussian_blur, make_fill, patch_mean
+from aosa.removal.fills import FILLS, box_mean, gaussian_blur, inpainting, make_fill, patch_mean
 
 SPEC = InputSpec(frames=2, size=(13, 17), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 
@@ -56,9 +56,25 @@ def test_black_is_black_and_constant_is_the_mean_colour(x: torch.Tensor) -> None
     assert SPEC.denormalise(make_fill("black", x, SPEC).contiguous()).max() == 0
     colour = SPEC.denormalise(make_fill("constant", x, SPEC))[0, 0, 0]
     assert colour.tolist() == [102, 128, 153]
+    assert SPEC.denormalise(make_fill("grey", x, SPEC).contiguous()).unique().tolist() == [128]
     torch.testing.assert_close(make_fill("clip_mean", x, SPEC)[:, 0, 0, 0], x.mean(dim=(1, 2, 3)))
 
 
 def test_an_unknown_fill_names_the_choices(x: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match=", ".join(FILLS)):
-        make_fill("grey", x, SPEC)
+        make_fill("pink", x, SPEC)
+
+
+def test_inpainting_sees_only_what_is_left() -> None:
+    frames = torch.full((2, 13, 17, 3), 90, dtype=torch.uint8)
+    frames[:, 4:9, 4:9] = 250
+    occluded = torch.zeros(3, 2, 13, 17)
+    occluded[0, 0, 3:10, 3:10] = 1
+    occluded[0, 0, 0, 0] = 0.4  # less than half: seen
+    occluded[1] = 1
+    painted = inpainting(SPEC.normalise(frames), SPEC)(occluded)
+    hidden, black, whole = (SPEC.denormalise(p) for p in painted)
+    assert (hidden[0].int() - 90).abs().max() <= 4  # the patch behind the hole leaves no trace
+    assert torch.equal(hidden[1], frames[1])
+    assert black.max() == 0
+    assert torch.equal(whole, frames)

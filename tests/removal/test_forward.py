@@ -28,6 +28,28 @@ def test_each_mask_is_scored_as_if_alone(batch_size: int) -> None:
     assert np.ptp(scores) > 1e-4
 
 
+def test_soft_masks_mix_the_clip_and_the_fill() -> None:
+    model, clip = small_model(batch_size=2), moving_clip()
+    x = clip.tensor(SPEC)
+    share = torch.rand(5, *clip.size, generator=torch.Generator().manual_seed(0))
+
+    class Soft:
+        def __len__(self) -> int:
+            return len(share)
+
+        def occluded(self, start: int, stop: int, device: object) -> torch.Tensor:
+            return share[start:stop]
+
+    fill = torch.full_like(x, 0.3)
+    scores = masked_probabilities(model, x, Soft(), fill, 1)
+    per_mask = masked_probabilities(model, x, Soft(), lambda occluded, _: occluded[:, None] * 0 + 0.3, 1)
+    for i in range(5):
+        with torch.no_grad():
+            alone = model.probabilities((x + share[i] * (fill - x))[None])[0, 1]
+        assert scores[i] == pytest.approx(float(alone), rel=1e-5)
+        assert per_mask[i] == pytest.approx(float(alone), rel=1e-5)
+
+
 def test_rank_masks_occlude_the_first_or_keep_them() -> None:
     rank = torch.arange(24).view(2, 3, 4)
     first = RankMasks(rank, [0, 5, 24]).occluded(0, 3, "cpu")
