@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aosa.clip import InputSpec
 from aosa.errors import CheckpointError, ConfigError
@@ -159,8 +159,8 @@ def randomise(network: nn.Module, seed: object) -> None:
 
 @torch.no_grad()
 def settle(network: nn.Module, spec: InputSpec) -> None:
-    """Set the batch-norm statistics to those of one noise clip. Without it random residual networks give logits in
-    the hundreds: probabilities of exactly 0 and 1, and no gradient."""
+    """Set the batch-norm statistics to those of one noise clip, as rough and as smooth as real ones are. Without it
+    random residual networks give logits in the hundreds: probabilities of exactly 0 and 1, and no gradient."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
@@ -169,7 +169,17 @@ def settle(network: nn.Module, spec: InputSpec) -> None:
     for norm in norms:
         norm.train().reset_running_stats()
         norm.momentum = None  # a plain average, here of one
-    network(torch.randn(1, 3, spec.frames, *spec.size, generator=generator("settle")))
+    network(_natural_noise((spec.frames, *spec.size)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
+
+
+def _natural_noise(size: tuple[int, int, int]) -> Tensor:
+    """1×3×T×H×W of unit variance, with as much detail in every octave (a power spectrum of 1/f)."""
+    x = torch.zeros(1, 3, *size)
+    for octave in range(max(1, max(size).bit_length() - 1)):
+        coarse = [max(1, n >> octave) for n in size]
+        noise = torch.randn(1, 3, *coarse, generator=generator("settle", octave))
+        x += nn.functional.interpolate(noise, size=size, mode="trilinear")
+    return x / x.std()
