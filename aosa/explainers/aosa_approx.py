@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from aosa.explainers.aosa import AOSA
 from aosa.models.base import VideoModel
 from aosa.options import check_choice
 from aosa.removal.boxes import BoxUnions
-from aosa.removal.fills import make_fill
+from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.weighting import weighted_map
 
 
@@ -24,9 +26,11 @@ class AOSAApprox(AOSA):
     from summed-area tables (see `aosa.removal.boxes.BoxUnions`).
 
     Args:
-        stride, box, neighbours, flow, displacement, subpixel, letter_box: as `aosa.explainers.aosa.AOSA`.
+        stride, box, neighbours, similarity, temporal_stride, uncovered, flow, flow_weights, displacement,
+            subpixel, letter_box: as `aosa.explainers.aosa.AOSA`.
         fill: μ. ``patches`` is conditional sampling (III-C), ``box_mean`` what the authors' code does for
-            it, ``constant`` turns it off (Table VII, "cond.").
+            it, ``constant`` turns it off (Table VII, "cond."). AOSA's ``sampled`` is refused: to first order the
+            mean over draws is the score of their mean (eq. 7), which is ``patches``.
         margin: m of ``patches``: 4 in the journal, 10 in WACV (36×36 around a box of 16).
         window: n of ``box_mean``; unpublished.
         relu: count only voxels and channels whose occlusion lowers the score, S_m = Σ ReLU(−J(1−Ω)(μ−x)).
@@ -40,17 +44,24 @@ class AOSAApprox(AOSA):
             occluded; ``occluded``: g(x; Ω) − x*, towards the clip occluded by the mask itself.
         compat: as AOSA's, for the masks and the weighting. The public code has no ReLU and knows the fills
             ``constant`` and ``box_mean`` only, so ``authors`` needs relu=False and one of these.
+        seed: of ``similarity=random``, with the clip's id.
 
     Raises:
         ConfigError: an option out of its range.
     """
+
+    fills: ClassVar[tuple[str, ...]] = FILLS
 
     def __init__(
         self,
         stride: int = 8,
         box: int | tuple[int, int] = 16,
         neighbours: int = 3,
+        similarity: str = "cosine",
+        temporal_stride: int | None = None,
+        uncovered: bool = False,
         flow: str = "farneback",
+        flow_weights: str | None = None,
         fill: str = "patches",
         margin: int = 4,
         window: int = 9,
@@ -62,12 +73,17 @@ class AOSAApprox(AOSA):
         subpixel: bool = False,
         letter_box: bool = False,
         compat: str | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__(
             stride=stride,
             box=box,
             neighbours=neighbours,
+            similarity=similarity,
+            temporal_stride=temporal_stride,
+            uncovered=uncovered,
             flow=flow,
+            flow_weights=flow_weights,
             fill=fill,
             margin=margin,
             window=window,
@@ -76,6 +92,7 @@ class AOSAApprox(AOSA):
             subpixel=subpixel,
             letter_box=letter_box,
             compat=compat,
+            seed=seed,
         )
         check_choice(
             "explainer",

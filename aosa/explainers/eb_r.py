@@ -56,11 +56,11 @@ class EBR(Explainer):
         assert isinstance(network, VGG16LSTM)
         kept: list[Tensor] = []
 
-        def keep(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        def keep(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
             kept.append(args[0].detach().requires_grad_())
-            return (kept[0],)  # type: ignore[return-value]
+            return (kept[0],)
 
-        handle = network.pool5.register_forward_pre_hook(keep)  # type: ignore[operator]
+        handle = network.get_submodule("pool5").register_forward_pre_hook(keep)
         try:
             with torch.enable_grad(), _Excitation():
                 embedded = network.embed(clip.tensor(model.spec).transpose(0, 1).to(model.device))

@@ -53,11 +53,14 @@ class EP3D(Explainer):
         sigma: int | None = None,
         patience: int | None = None,
     ) -> None:
-        areas = list(areas) if isinstance(areas, list | tuple) else [areas]
-        if not areas or any(isinstance(a, bool) or not isinstance(a, float) or not 0 < a < 1 for a in areas):
+        if (
+            not isinstance(areas, list | tuple)
+            or not areas
+            or any(not isinstance(a, float) or not 0 < a < 1 for a in areas)
+        ):
             raise ConfigError(f"explainer.areas={areas}: give shares between 0 and 1, such as [0.1]")
         check_whole("explainer", iterations=(iterations, 1), sigma=(sigma, 1), patience=(patience, 1))
-        self.areas = areas
+        self.areas = list(areas)
         self.iterations = iterations
         self.sigma = sigma
         self.patience = patience

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -9,7 +11,10 @@ from aosa.clip import Clip, InputSpec
 from aosa.errors import ConfigError
 from aosa.options import check_choice, check_whole
 from aosa.removal.boxes import BoxUnions
-from aosa.removal.flow import FLOWS, optical_flow
+from aosa.removal.flow import FLOWS, optical_flow, raft_small
+from aosa.rng import generator
+
+SIMILARITIES = ("cosine", "norm_cosine", "norm", "random")
 
 # The authors' unpublished rule is written for 112 rows; as fractions it serves any size.
 _LETTER_BOX_MEAN = 15.5
@@ -24,7 +29,17 @@ class AdaptiveMasks:
         stride: distance s between anchors on the first frame, pixels; they lie at s/2 + k·s.
         box: side of the square box around an anchor, pixels, or (height, width).
         neighbours: K, how many of the most co-occurring masks are united with each mask (eq. 1); 0 = none.
-        flow: ``farneback`` or ``dis``.
+        similarity: what co-occurs, from the displacements of all tubes, whenever they start. ``cosine`` of the
+            displacement vectors (eq. 1); ``norm_cosine``, of the vectors of their lengths per frame, blind to
+            direction; ``norm``, the smallest difference of the summed lengths; ``random``, K others drawn from
+            (seed, clip id). The last three are ablations of the authors' code; its own ``random`` cuts a permutation
+            into groups of K instead, so that there are N/K masks, and its k-means is not offered.
+        temporal_stride: n; anchors also start on frames n, 2n, …, are followed and occlude from there on to the end,
+            never backwards, and count as still before (the authors' code; the papers have none). None = on the
+            first frame only.
+        uncovered: start later anchors only where no box of an earlier one lies over them (the authors' code).
+        flow: ``farneback``, ``dis`` or ``raft_small``.
+        flow_weights: file of the weights of ``raft_small``, see `aosa.removal.flow.raft_small`.
         displacement: ``positions``, differences of the tracked positions (the paper's), or ``flow``, the
             raw flow read at the anchor (the authors' code).
         subpixel: accumulate real-valued positions; else they are rounded to the pixel grid each frame,
@@ -34,10 +49,12 @@ class AdaptiveMasks:
         compat: ``authors`` follows the authors' code to the last choice: the letter-box rule, frames floored to
             8 bits and turned grey with red and blue exchanged, displacement = raw flow, a tube ends when its
             unrounded position leaves [0, H−1], own similarity 0 instead of excluded, ties as NumPy's default
-            sort leaves them.
+            sort leaves them. With a temporal stride also: positions rounded towards zero, ``uncovered``, judged
+            by where the earlier tubes, ended ones too, stand a frame later. Not with ``random``.
+        seed: of ``random``.
 
     Raises:
-        ConfigError: an option out of its range.
+        ConfigError: an option out of its range, or ``uncovered`` without a temporal stride.
     """
 
     def __init__(
@@ -46,36 +63,60 @@ class AdaptiveMasks:
         stride: int,
         box: int | tuple[int, int],
         neighbours: int,
+        similarity: str,
+        temporal_stride: int | None,
+        uncovered: bool,
         flow: str,
+        flow_weights: str | None,
         displacement: str,
         subpixel: bool,
         letter_box: bool,
         compat: str | None,
+        seed: int,
     ) -> None:
         self.box = tuple(box) if isinstance(box, list | tuple) else (box, box)
         if len(self.box) != 2:
             raise ConfigError(f"explainer.box={box}: give a side, or [height, width]")
-        check_whole("explainer", stride=(stride, 1), neighbours=(neighbours, 0))
+        check_whole(
+            "explainer",
+            stride=(stride, 1),
+            neighbours=(neighbours, 0),
+            temporal_stride=(temporal_stride, 1),
+            seed=(seed, 0),
+        )
         for side in self.box:
             check_whole("explainer", box=(side, 1))
         check_choice(
             "explainer",
-            flow=(flow, tuple(FLOWS)),
+            similarity=(similarity, SIMILARITIES),
+            uncovered=(uncovered, (True, False)),
+            flow=(flow, (*FLOWS, "raft_small")),
             displacement=(displacement, ("positions", "flow")),
             subpixel=(subpixel, (True, False)),
             letter_box=(letter_box, (True, False)),
             compat=(compat, (None, "authors")),
         )
+        if uncovered and temporal_stride is None:
+            raise ConfigError("explainer.uncovered=true needs explainer.temporal_stride: no anchor starts later")
+        if compat == "authors" and similarity == "random":
+            raise ConfigError("explainer.similarity=random has no compat=authors: the authors' draw has no seed")
+        if flow == "raft_small":
+            raft_small(flow_weights)  # what is missing is told before any clip is read
         self.stride = stride
         self.neighbours = neighbours
+        self.similarity = similarity
+        self.temporal_stride = temporal_stride
+        self.uncovered = uncovered or compat == "authors"
         self.flow = flow
+        self.flow_weights = flow_weights
         self.displacement = "flow" if compat == "authors" else displacement
         self.subpixel = subpixel
         self.letter_box = letter_box or compat == "authors"
         self.authors = compat == "authors"
+        self.seed = seed
 
     def __call__(self, clip: Clip, spec: InputSpec) -> BoxUnions:
-        """The masks of a clip, in the order of their anchors (row by row).
+        """The masks of a clip, in the order of their anchors (start by start, row by row).
 
         Raises:
             ConfigError: no anchor fits the frame, or fewer anchors than neighbours asked for.
@@ -89,17 +130,52 @@ class AdaptiveMasks:
                 f"explainer.stride={self.stride} leaves {len(anchors)} anchors on {h}×{w} frames, "
                 f"explainer.neighbours={self.neighbours} needs more"
             )
-        flow = optical_flow(frames, self.flow, swap_channels=self.authors)
-        positions, alive, raw = track(
-            anchors, flow, subpixel=self.subpixel, strict=self.authors, bounds=_LETTER_BOX_BOUNDS if bars else None
-        )
+        flow = optical_flow(frames, self.flow, swap_channels=self.authors, weights=self.flow_weights)
+        positions, alive, raw = self._tracks(anchors, flow, bars)
         boxes = tube_boxes(positions, alive, self.box, (h, w))  # type: ignore[arg-type]
-        groups = np.arange(len(anchors))[:, None]
+        groups = np.arange(len(positions))[:, None]
         if self.neighbours:
             moves = raw if self.displacement == "flow" else np.diff(positions, axis=1)
-            partners = _authors_partners if self.authors else co_occurring
-            groups = np.concatenate([groups, partners(moves, self.neighbours)], axis=1)
+            groups = np.concatenate([groups, self._partners(moves, clip.id)], axis=1)
         return BoxUnions(boxes, groups, clip.size)
+
+    def _tracks(self, anchors: np.ndarray, flow: np.ndarray, bars: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `track`, of all tubes of all starts."""
+        last = len(flow)
+        tubes: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        for start in range(0, last + 1, self.temporal_stride or last + 1):
+            fresh = anchors
+            if start and self.uncovered:
+                seen = min(start + 1, last) if self.authors else start
+                for positions, alive, _ in tubes:
+                    there = positions[:, seen] if self.authors else positions[alive[:, start], start]
+                    fresh = fresh[~_covered(fresh, there, self.box)]  # type: ignore[arg-type]
+            tubes.append(
+                track(
+                    fresh,
+                    flow,
+                    start=start,
+                    subpixel=self.subpixel,
+                    strict=self.authors,
+                    truncate=self.authors and self.temporal_stride is not None,
+                    bounds=_LETTER_BOX_BOUNDS if bars else None,
+                )
+            )
+        positions, alive, raw = (np.concatenate(parts) for parts in zip(*tubes, strict=True))
+        return positions, alive, raw
+
+    def _partners(self, moves: np.ndarray, clip_id: str) -> np.ndarray:
+        """The K tubes joined with each, by their displacements N×(T−1)×2: int N×K."""
+        if self.similarity == "random":
+            return drawn(len(moves), self.neighbours, self.seed, clip_id)
+        if self.authors:
+            return _authors_partners(moves, self.neighbours, self.similarity)
+        if self.similarity == "cosine":
+            return co_occurring(moves, self.neighbours)
+        lengths = np.linalg.norm(moves, axis=-1)
+        if self.similarity == "norm_cosine":
+            return co_occurring(lengths, self.neighbours)
+        return equally_fast(lengths, self.neighbours)
 
 
 def _floored(clip: Clip, spec: InputSpec) -> np.ndarray:
@@ -130,8 +206,10 @@ def track(
     anchors: np.ndarray,
     flow: np.ndarray,
     *,
+    start: int = 0,
     subpixel: bool = False,
     strict: bool = False,
+    truncate: bool = False,
     bounds: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Follow anchors along the flow, read at the nearest pixel.
@@ -139,32 +217,36 @@ def track(
     Args:
         anchors: N×2, (y, x).
         flow: (T−1)×H×W×2, (dx, dy).
+        start: frame on which the tubes begin; they stay still before, and are not alive.
         subpixel: keep real-valued positions instead of rounding (half to even) each frame.
         strict: a tube ends when its unrounded position leaves [0, H−1] × [0, W−1]; else when the rounded does.
+        truncate: round towards zero instead.
         bounds: rows, as fractions of the height, outside which a tube ends as well.
 
     Returns:
-        positions N×T×2, rounded and held inside the frame; alive, bool N×T, False from the first frame
-        outside on; raw flow N×(T−1)×2 as (dy, dx). An ended tube is followed on along the border, so that
-        its displacements still count in the co-occurrence.
+        positions N×T×2, rounded and held inside the frame; alive, bool N×T, True from the start to the last
+        frame before it is outside; raw flow N×(T−1)×2 as (dy, dx). An ended tube is followed on along the
+        border, so that its displacements still count in the co-occurrence.
     """
     steps, h, w = flow.shape[:3]
     last = np.array([h - 1, w - 1])
+    to_grid = np.trunc if truncate else np.rint
     exact = anchors.astype(np.float64)
-    pixel = np.rint(exact).astype(np.int64)
+    pixel = to_grid(exact).astype(np.int64)
     alive = np.ones(len(anchors), dtype=bool)
-    positions, living, raw = [exact if subpixel else pixel], [alive], []
+    positions, living, raw = [exact if subpixel else pixel], [alive & (start == 0)], []
     for t in range(steps):
-        move = flow[t, pixel[:, 0], pixel[:, 1]][:, ::-1].astype(np.float64)
+        move = flow[t, pixel[:, 0], pixel[:, 1]][:, ::-1].astype(np.float64) if t >= start else np.zeros(exact.shape)
         moved = (exact if subpixel else pixel) + move
-        test = moved if strict else np.rint(moved)
-        alive = alive & (test >= 0).all(axis=1) & (test <= last).all(axis=1)
-        if bounds is not None:
-            alive = alive & (moved[:, 0] >= bounds[0] * h) & (moved[:, 0] <= bounds[1] * h)
+        if t >= start:
+            test = moved if strict else np.rint(moved)
+            alive = alive & (test >= 0).all(axis=1) & (test <= last).all(axis=1)
+            if bounds is not None:
+                alive = alive & (moved[:, 0] >= bounds[0] * h) & (moved[:, 0] <= bounds[1] * h)
         exact = np.clip(moved, 0, last)
-        pixel = np.rint(exact).astype(np.int64)
+        pixel = to_grid(exact).astype(np.int64)
         positions.append(exact if subpixel else pixel)
-        living.append(alive)
+        living.append(alive & (start <= t + 1))
         raw.append(move)
     moves = np.stack(raw, axis=1) if raw else np.zeros((len(anchors), 0, 2))
     return np.stack(positions, axis=1), np.stack(living, axis=1), moves
@@ -181,6 +263,12 @@ def tube_boxes(positions: np.ndarray, alive: np.ndarray, box: tuple[int, int], f
     return np.where(alive[..., None], np.stack(edges, axis=-1), 0)
 
 
+def _covered(anchors: np.ndarray, there: np.ndarray, box: tuple[int, int]) -> np.ndarray:
+    """Which anchors N×2 lie within half a box of any of the positions M×2: bool N."""
+    away = np.abs(anchors[:, None] - there[None])
+    return (away <= np.array(box) // 2).all(axis=-1).any(axis=1)
+
+
 def co_occurring(moves: np.ndarray, k: int) -> np.ndarray:
     """The K tubes whose displacement vectors have the largest cosine with each tube's (eq. 1): int N×K.
 
@@ -189,20 +277,56 @@ def co_occurring(moves: np.ndarray, k: int) -> np.ndarray:
     """
     vectors = moves.reshape(len(moves), -1).astype(np.float64)
     norm = np.linalg.norm(vectors, axis=1) + 1e-10
-    cosine = np.round((vectors @ vectors.T) / (norm[:, None] * norm[None, :]), 12)
-    np.fill_diagonal(cosine, -np.inf)
-    return np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+    return _most(
+        lambda part: np.round((vectors[part] @ vectors.T) / (norm[part, None] * norm[None, :]), 12), len(norm), k
+    )
 
 
-def _authors_partners(moves: np.ndarray, k: int) -> np.ndarray:
-    """As `co_occurring`, in the authors' order of operations: float32 vectors of all dx and dy per frame,
-    own similarity 0 (not excluded), the last K of NumPy's default ascending sort."""
-    vectors = np.ascontiguousarray(moves[..., ::-1].reshape(len(moves), -1), dtype=np.float32)
+def equally_fast(lengths: np.ndarray, k: int) -> np.ndarray:
+    """The K tubes whose way, the sum of its lengths N×(T−1), differs least from each tube's: int N×K.
+
+    A tube is not its own neighbour. Ties (ways equal to nine digits) go to the lower index.
+    """
+    way = lengths.sum(axis=1)
+    return _most(lambda part: -np.round(np.abs(way[part, None] - way[None, :]), 9), len(way), k)
+
+
+def _most(similarity: Callable[[slice], np.ndarray], n: int, k: int, chunk: int = 1024) -> np.ndarray:
+    """The K most similar of N others, from functions of a few rows of the N×N matrix at a time."""
+    chosen = []
+    for start in range(0, n, chunk):
+        rows = similarity(slice(start, start + chunk))
+        own = np.arange(len(rows))
+        rows[own, start + own] = -np.inf
+        chosen.append(np.argsort(-rows, axis=1, kind="stable")[:, :k])
+    return np.concatenate(chosen)
+
+
+def drawn(n: int, k: int, seed: int, clip_id: str) -> np.ndarray:
+    """K others of N for each, each set of K as likely, drawn from (seed, clip id): int N×K."""
+    rng = generator(seed, clip_id, "neighbours")
+    others = np.stack([torch.randperm(n - 1, generator=rng)[:k].numpy() for _ in range(n)])
+    return others + (others >= np.arange(n)[:, None])
+
+
+def _authors_partners(moves: np.ndarray, k: int, similarity: str = "cosine") -> np.ndarray:
+    """As `co_occurring` or `equally_fast`, in the authors' order of operations: float32 vectors of all dx and dy per
+    frame, own similarity 0 (not excluded), the last K of NumPy's default ascending sort; for ``norm`` own distance 1e5
+    and the first K."""
+    vectors = np.ascontiguousarray(moves[..., ::-1], dtype=np.float32)
+    if similarity == "norm":
+        way = np.ascontiguousarray(np.linalg.norm(vectors, axis=-1).T).sum(axis=0)
+        distance = np.abs(way[None, :] - way[:, None])
+        np.fill_diagonal(distance, 1e5)
+        return np.argsort(distance, axis=1)[:, :k]
+    if similarity == "norm_cosine":
+        vectors = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    vectors = vectors.reshape(len(vectors), -1)
     norm = np.linalg.norm(vectors, axis=1)
     products = vectors @ vectors.T
     chosen = []
     for i, row in enumerate(products):
-        similarity = row / (norm + 1e-10) / (norm[i] + 1e-10)
-        similarity[i] = 0
-        chosen.append(np.argsort(similarity)[-k:])
+        similarities = row / (norm + 1e-10) / (norm[i] + 1e-10)
+        similarities[i] = 0
+        chosen.append(np.argsort(similarities)[-k:])
     return np.stack(chosen)

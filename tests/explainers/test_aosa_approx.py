@@ -73,6 +73,24 @@ def test_outliers_are_expanded_anew_at_the_most_extreme_mask(expand: str) -> Non
     assert not torch.allclose(got, plain, rtol=1e-3)
 
 
+def test_the_mean_of_all_draws_is_patches() -> None:
+    with pytest.raises(ConfigError, match=r"explainer\.fill=sampled: choose one of .*patches$"):
+        AOSAApprox(fill="sampled")
+
+
+def test_similarity_and_temporal_stride_reach_the_masks() -> None:
+    clip, plain = moving_clip(), AOSAApprox(**OPTIONS)
+    options = {"similarity": "random", "temporal_stride": 2, "seed": 4}
+    masks = AOSAApprox(**OPTIONS, **options).masks(clip, SPEC)
+    assert len(masks) == 2 * len(plain.masks(clip, SPEC))
+    other = AOSAApprox(**OPTIONS, **{**options, "seed": 5}).masks(clip, SPEC)
+    assert (masks.groups != other.groups).any()
+    assert (masks.boxes == other.boxes).all()
+    sparse = AOSAApprox(**OPTIONS, **options, uncovered=True).masks(clip, SPEC)
+    assert len(sparse) < len(masks)
+    assert AOSAApprox(**OPTIONS, **options)(small_model(), clip, 1).std() > 0
+
+
 def test_relu_and_iqr_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match=r"explainer\.iqr=true needs explainer\.relu=false"):
         AOSAApprox(iqr=True)

@@ -19,9 +19,9 @@ T, ROWS, COLUMNS = 3, 2, 3
 P = ROWS * COLUMNS
 
 
-def small_timesformer(depth: int = 2) -> VideoModel:
-    network = TimeSformer(num_classes=4, frames=T, size=SPEC.size, width=24, heads=3, depth=depth)
-    return VideoModel(formula.fill(network), SPEC, name="timesformer", device="cpu")
+def small_timesformer(**options: object) -> VideoModel:
+    network = TimeSformer(num_classes=4, frames=T, size=SPEC.size, width=24, heads=3, depth=2)
+    return VideoModel(formula.fill(network), SPEC, name="timesformer", device="cpu", **options)  # type: ignore[arg-type]
 
 
 def attention(module: torch.nn.Module, x: Tensor) -> Tensor:

@@ -50,6 +50,20 @@ def test_soft_masks_mix_the_clip_and_the_fill() -> None:
         assert per_mask[i] == pytest.approx(float(alone), rel=1e-5)
 
 
+def test_a_fill_per_mask_is_told_which_masks_it_is_for() -> None:
+    clip = moving_clip()
+    x = clip.tensor(SPEC)
+    value = torch.linspace(-1, 1, 11)
+
+    def fill(occluded: torch.Tensor, start: int) -> torch.Tensor:
+        return value[start : start + len(occluded), None, None, None, None].expand(-1, *x.shape)
+
+    scores = masked_probabilities(small_model(batch_size=4), x, masks(), fill, 1)
+    for i in range(11):
+        alone = masked_probabilities(small_model(), x, masks(), torch.full_like(x, float(value[i])), 1)[i]
+        assert scores[i] == pytest.approx(alone, rel=1e-5)
+
+
 def test_rank_masks_occlude_the_first_or_keep_them() -> None:
     rank = torch.arange(24).view(2, 3, 4)
     first = RankMasks(rank, [0, 5, 24]).occluded(0, 3, "cpu")
