@@ -30,8 +30,8 @@ lint: setup ## check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: setup ## print speed and memory as ratios to bare forward passes
-	$(PY) scripts/benchmark.py
+bench: setup ## print speed and memory as ratios to bare passes; REFERENCE=<folder of clones> compares the models too
+	$(PY) scripts/benchmark.py $(if $(REFERENCE),'reference="$(abspath $(REFERENCE))"')
 
 weights-i3d: setup ## fetch the Kinetics-400 weights of I3D into data/weights
 	$(PY) scripts/weights_i3d.py

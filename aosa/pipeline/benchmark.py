@@ -3,155 +3,71 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
-from aosa.clip import Clip
 from aosa.config import build
-from aosa.explainers import AOSA, AOSAApprox
+from aosa.errors import ConfigError
 from aosa.files import write_atomic
 from aosa.models.base import VideoModel
+from aosa.options import check_whole
+from aosa.pipeline.bench import aosa, explainers, memory, models
+from aosa.pipeline.bench.timing import moving_texture
 from aosa.pipeline.common import check_common, environment
-from aosa.removal.boxes import BoxUnions
-from aosa.rng import generator
+
+PARTS: dict[str, tuple[str, ModuleType]] = {
+    "aosa": ("AOSA and AOSA-approx in full", aosa),
+    "models": ("One clip's forward pass of each model", models),
+    "explainers": ("Explainers against the passes they make, bare", explainers),
+    "memory": ("Peak memory", memory),
+}
 
 
 def run(config: DictConfig) -> int:
-    """Print, in one run, AOSA against its N bare forward passes, AOSA-approx against one forward and backward pass,
-    and the peak memory of AOSA against that of the bare passes.
+    """Print the parts named by ``what``; each ratio is between medians of repetitions done in turn in one process,
+    after a warm-up of both.
 
-    Each ratio is between medians of interleaved repetitions in one process, flow and tracking apart; peak memory is
-    read in processes of its own. Written to ``<output_root>/bench/<model>.json`` too.
+    ``aosa``: AOSA against its N bare forward passes, AOSA-approx against one forward and backward pass, flow and
+    tracking apart. ``models``: each model's forward pass, against the published implementation's where ``reference``
+    is the folder of its clones (see `aosa.pipeline.bench.references`). ``explainers``: each against the passes that it
+    makes of the network, see `aosa.pipeline.bench.explainers`. ``memory``: AOSA against bare passes, STEP against a
+    training step. Written to ``<output_root>/bench/<model>.json`` too.
+
+    Raises:
+        ConfigError: an option out of its range.
     """
     check_common(config)
+    wanted = _wanted(config)
     model: VideoModel = build(config.model)
     clip = moving_texture(model)
-    rows = [*_aosa(model, clip, config), *_approx(model, clip, config), *_memory(config)]
     where = environment(model)
     print(f"{model.name}, batch {model.batch_size}, {model.precision}, {where['device']}, {where['threads']} threads")
-    for row in rows:
-        limit = f"  (at most {row['limit']:g})" if "limit" in row else ""
-        print(f"  {row['what']:<62} {row['value']:>9.3f} {row['unit']}{limit}")
+    found: dict[str, Any] = {"environment": where}
+    for what in wanted:
+        title, part = PARTS[what]
+        print(title)
+        if hasattr(part, "HEADER"):
+            print(part.HEADER)
+        found[what] = []
+        for row in part.rows(config, model, clip):
+            print(getattr(part, "line", aosa.line)(row), flush=True)
+            found[what].append(row)
     path = Path(config.output_root) / "bench" / f"{model.name}.json"
-    write_atomic(path, json.dumps({"environment": where, "rows": rows}, indent=1) + "\n")
+    write_atomic(path, json.dumps(found, indent=1) + "\n")
     print(f"written: {path}")
     return 0
 
 
-def moving_texture(model: VideoModel) -> Clip:
-    """A textured clip that drifts right by two pixels a frame, labelled with its top class: real work for all."""
-    t, (h, w) = model.spec.frames, model.spec.size
-    scene = torch.rand(3, h, w + 2 * t, generator=generator("benchmark"))
-    frames = torch.stack([scene[:, :, 2 * (t - i) : 2 * (t - i) + w] for i in range(t)])
-    clip = Clip(id="benchmark", frames=frames.mul(255).to(torch.uint8).permute(0, 2, 3, 1).contiguous())
-    clip.label = model.resolve_target(clip, None)
-    return clip
-
-
-def bare_passes(model: VideoModel, count: int) -> None:
-    """`count` forward passes of the network alone, in its batch size and memory format."""
-    x = torch.randn(model.batch_size, 3, model.spec.frames, *model.spec.size, generator=generator("bare"))
-    x = x.to(model.device).contiguous(memory_format=model.memory_format)
-    with torch.no_grad():
-        for start in range(0, count, model.batch_size):
-            model.logits(x[: min(model.batch_size, count - start)])
-
-
-def _aosa(model: VideoModel, clip: Clip, config: DictConfig) -> list[dict]:
-    explainer = AOSA(stride=config.stride, box=config.box, neighbours=config.neighbours)
-    masks = explainer.masks(clip, model.spec)
-    tracking = _median(lambda: explainer.masks(clip, model.spec), model, 5)
-    _fix(explainer, masks)
-    bare, whole = _paired(lambda: bare_passes(model, len(masks)), lambda: explainer(model, clip), model, config.repeats)
-    n = len(masks)
-    return [
-        {"what": f"{n} bare forward passes", "value": bare, "unit": "s"},
-        {"what": f"AOSA, N = {n}, K = {config.neighbours}, without flow and tracking", "value": whole, "unit": "s"},
-        {"what": "flow and tracking", "value": tracking, "unit": "s"},
-        {"what": f"AOSA / {n} bare forward passes", "value": whole / bare, "unit": "×", "limit": 1.10},
-    ]
-
-
-def _approx(model: VideoModel, clip: Clip, config: DictConfig) -> list[dict]:
-    explainer = AOSAApprox(stride=config.stride, box=config.box, neighbours=config.neighbours)
-    masks = explainer.masks(clip, model.spec)
-    _fix(explainer, masks)
-    x = clip.tensor(model.spec)[None].to(model.device)
-
-    def once() -> None:
-        with model.frozen():
-            leaf = x.clone().requires_grad_()
-            torch.autograd.grad(model.probabilities(leaf)[0, clip.label], leaf)
-
-    bare, whole = _paired(once, lambda: explainer(model, clip), model, 3 * config.repeats)
-    return [
-        {"what": "one forward and backward pass", "value": bare, "unit": "s"},
-        {"what": f"AOSA-approx, N = {len(masks)}, without flow and tracking", "value": whole, "unit": "s"},
-        {"what": "AOSA-approx / one forward and backward pass", "value": whole / bare, "unit": "×", "limit": 1.5},
-    ]
-
-
-def _memory(config: DictConfig) -> list[dict]:
-    text = OmegaConf.to_yaml(config, resolve=True)
-    peaks = {}
-    for what in ("load", "bare", "aosa"):
-        # A fresh process each: what one has freed must not serve the next.
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            peaks[what] = pool.apply(_peak, (text, what))
-    mebi = 2**20
-    inner = (peaks["aosa"] - peaks["load"]) / (peaks["bare"] - peaks["load"])
-    label = f"AOSA, stride {config.memory_stride}, K = {config.neighbours}"
-    return [
-        {"what": "peak memory of bare forward passes, model included", "value": peaks["bare"] / mebi, "unit": "MiB"},
-        {"what": f"peak memory of {label}", "value": peaks["aosa"] / mebi, "unit": "MiB"},
-        {"what": "peak memory, AOSA / bare", "value": peaks["aosa"] / peaks["bare"], "unit": "×", "limit": 1.3},
-        {"what": "peak memory above the loaded model, AOSA / bare", "value": inner, "unit": "×"},
-    ]
-
-
-def _peak(text: str, what: str) -> int:
-    """Peak memory, bytes, of a process that loads the model and does `what`: the device's on a GPU, else the
-    process's own (Linux)."""
-    config = OmegaConf.create(text)
-    check_common(config)  # type: ignore[arg-type]
-    model: VideoModel = build(config.model)  # type: ignore[union-attr]
-    clip = moving_texture(model)
-    if what == "bare":
-        bare_passes(model, 4 * model.batch_size)
-    elif what == "aosa":
-        AOSA(stride=config.memory_stride, box=config.memory_stride * 2, neighbours=config.neighbours)(model, clip)
-    if model.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(model.device)
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
-
-
-def _fix(explainer: AOSA | AOSAApprox, masks: BoxUnions) -> None:
-    """Give an explainer its masks, so that flow and tracking are not timed with it."""
-    explainer.masks = lambda clip, spec: masks  # type: ignore[assignment, method-assign]
-
-
-def _paired(first: Callable, second: Callable, model: VideoModel, repeats: int) -> tuple[float, float]:
-    """Medians of two things timed in turn after a warm-up of both: a drift of the machine meets both alike."""
-    first(), second()
-    pairs = [(_seconds(first, model), _seconds(second, model)) for _ in range(repeats)]
-    return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
-
-
-def _median(what: Callable, model: VideoModel, repeats: int) -> float:
-    what()
-    return statistics.median(_seconds(what, model) for _ in range(repeats))
-
-
-def _seconds(what: Callable, model: VideoModel) -> float:
-    start = time.perf_counter()
-    what()
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-    return time.perf_counter() - start
+def _wanted(config: DictConfig) -> list[str]:
+    wanted = list(config.what) if isinstance(config.what, ListConfig) else [config.what]
+    unknown = [what for what in wanted if what not in PARTS]
+    if unknown:
+        raise ConfigError(f"what={unknown[0]}: choose of {', '.join(PARTS)}")
+    for key in ("repeats", "model_repeats", "explainer_repeats", "masks", "iterations"):
+        check_whole("", **{key: (config[key], 1)})
+    if config.reference is not None and not Path(config.reference).expanduser().is_dir():
+        raise ConfigError(f"reference={config.reference}: no such folder; it holds the clones, such as mmaction2")
+    return wanted

@@ -42,13 +42,16 @@ _STEPS: tuple[tuple[type, str], ...] = (
 
 def rows(config: DictConfig, model: VideoModel, clip: Clip) -> Iterator[dict[str, Any]]:
     """One row per line of ``explainers``: an explainer's config name, then overrides."""
+    composed = {}
     for text in config.explainers:
         name, *overrides = text.split()
-        composed = composed_with(config, f"explainer={name}", *overrides)
-        explainer: Explainer = build(composed.explainer)
+        composed[text] = composed_with(config, f"explainer={name}", *overrides)
+    # All are built before the first is timed: what is misspelt is to fail at once.
+    built: dict[str, Explainer] = {text: build(c.explainer) for text, c in composed.items()}
+    for text, explainer in built.items():
         own, own_clip = model, clip
-        if any(o.startswith("model=") for o in overrides):
-            own = build(composed.model)
+        if " model=" in text:
+            own = build(composed[text].model)
             own_clip = moving_texture(own)
         explainer.check(own)
         yield {"explainer": text, "model": own.name, **measure(explainer, own, own_clip, config)}
@@ -168,14 +171,14 @@ def without_setup(explainer: Explainer, model: VideoModel, clip: Clip) -> float:
     it; returns the seconds they take."""
     if isinstance(explainer, AOSA):
         masks = explainer.masks(clip, model.spec)
-        (taken,) = warm([lambda make=explainer.masks: make(clip, model.spec)], model, 3)
+        taken = warm([partial(explainer.masks, clip, model.spec)], model, 3)
         explainer.masks = lambda clip, spec: masks  # type: ignore[assignment, method-assign]
-        return taken
+        return taken[0]
     if isinstance(explainer, Removal):
         regions = explainer.regions(clip)
-        (taken,) = warm([lambda make=explainer.regions: make(clip)], model, 3)
+        taken = warm([partial(explainer.regions, clip)], model, 3)
         explainer.regions = lambda clip: regions  # type: ignore[method-assign]
-        return taken
+        return taken[0]
     return 0.0
 
 
@@ -187,8 +190,8 @@ def _round(
     for n in cut.counts:
         with cut.at(n), counted(model) as passes:
             times.append(seconds(lambda: _explain(explainer, model, clip), model))
-        # EB-R walks the parts of its network by itself, once forward and back.
-        made.append([Pass(1, "clip")] if isinstance(explainer, EBR) else passes)
+        # EB-R walks the parts of its network by itself: once forward, and back to conv5.
+        made.append([Pass(1, "layer")] if isinstance(explainer, EBR) else passes)
     floors = [seconds(partial(replay, model, passes), model) for passes in made]
     return times, floors, [total(passes) for passes in made]
 

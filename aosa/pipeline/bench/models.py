@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,12 +31,12 @@ def rows(config: DictConfig, model: VideoModel, clip: Clip) -> Iterator[dict[str
         own: VideoModel = build(composed.model)
         shape = (3, own.spec.frames, *own.spec.size)
         row = {"model": name, "input": "×".join(map(str, shape[1:])), "gflops": gflops(own.network, shape)}
-        acts = [lambda own=own: replay(own, [Pass(1, None)])]
+        acts = [partial(replay, own, [Pass(1, None)])]
         if config.reference is not None:
             try:
                 network = reference(name, config.reference, composed.model.network.num_classes)
                 published = VideoModel(network, own.spec, device=str(own.device), precision=own.precision)
-                acts.append(lambda published=published: replay(published, [Pass(1, None)]))
+                acts.append(partial(replay, published, [Pass(1, None)]))
                 row["reference_gflops"] = gflops(network, shape)
             except NoReference as missing:
                 row["note"] = f"no reference: {missing}"

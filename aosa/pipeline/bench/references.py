@@ -9,8 +9,10 @@ reference runs the clone's code.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,21 +52,21 @@ def reference(name: str, folder: str, num_classes: int) -> nn.Module:
         raise NoReference("none is known for torch")
     try:
         return make().eval()
-    except ImportError as error:
+    except (ImportError, FileNotFoundError) as error:
         raise NoReference(f"{error}") from None
 
 
 def _r3d50(root: Path, num_classes: int) -> nn.Module:
-    return _3d_resnets(root, "resnet", num_classes)
+    return _3d_resnets(root, "resnet.py", num_classes)
 
 
 def _r2plus1d50(root: Path, num_classes: int) -> nn.Module:
-    return _3d_resnets(root, "resnet2p1d", num_classes)
+    return _3d_resnets(root, "resnet2p1d.py", num_classes)
 
 
-def _3d_resnets(root: Path, module: str, num_classes: int) -> nn.Module:
+def _3d_resnets(root: Path, file: str, num_classes: int) -> nn.Module:
     options = {"n_classes": num_classes, "shortcut_type": "B", "conv1_t_size": 7, "conv1_t_stride": 1}
-    return _module(root / "3D-ResNets-PyTorch", f"models.{module}").generate_model(50, **options)
+    return _module(root / "3D-ResNets-PyTorch", f"models/{file}").generate_model(50, **options)
 
 
 def _r2plus1d18(root: Path, num_classes: int) -> nn.Module:
@@ -72,7 +74,7 @@ def _r2plus1d18(root: Path, num_classes: int) -> nn.Module:
 
 
 def _vgg16_lstm(root: Path, num_classes: int) -> nn.Module:
-    return _module(root / "STP", "model_def.vgg16lstm").vgg16lstm_pytorch(num_classes)
+    return _module(root / "STP", "model_def/vgg16lstm.py").vgg16lstm_pytorch(num_classes)
 
 
 def _timesformer_hf(root: Path, num_classes: int) -> nn.Module:
@@ -89,7 +91,10 @@ def _mmaction2(root: Path, config: str, num_classes: int) -> nn.Module:
         sys.path.append(str(clone))
     sys.modules.setdefault("mmaction.models.multimodal", types.ModuleType("multimodal"))  # would need more packages
     engine = importlib.import_module("mmengine")
-    importlib.import_module("mmaction.models")
+    engine.logging.MMLogger.get_instance("mmengine", log_level="ERROR")  # else it lists every weight
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what mmcv-lite leaves out
+        importlib.import_module("mmaction.models")
     importlib.import_module("mmengine.registry").init_default_scope("mmaction")
     model = engine.Config.fromfile(str(clone / "configs" / "recognition" / config)).model
     _without_pretrained(model)
@@ -137,13 +142,19 @@ def _clone(path: Path) -> Path:
     return path.resolve()
 
 
-def _module(clone: Path, name: str) -> Any:
-    """A module of a clone; the clone's folder is on the path only meanwhile."""
+def _module(clone: Path, file: str) -> Any:
+    """A module of a clone, whose folder is on the path only meanwhile."""
+    path = [*sys.path]
     sys.path.insert(0, str(_clone(clone)))
     try:
-        return importlib.import_module(name)
+        spec = importlib.util.spec_from_file_location(f"reference_{Path(file).stem}", clone / file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
     finally:
-        sys.path.remove(str(clone.resolve()))
+        sys.path[:] = path
 
 
 def _torchvision() -> Any:
