@@ -48,6 +48,22 @@ def check_choice(owner: str, **choices: tuple[object, tuple[object, ...]]) -> No
             raise ConfigError(f"{full_key(owner, key)}={value}: choose one of {names}")
 
 
+def check_shares(owner: str, **lists: object) -> None:
+    """Refuse options that are not lists of different numbers between 0 and 1, the ends left out.
+
+    Raises:
+        ConfigError: naming the key and the value.
+    """
+    for key, value in lists.items():
+        if (
+            not isinstance(value, list | tuple)
+            or not value
+            or any(not isinstance(v, float) or not 0 < v < 1 for v in value)
+            or len(set(value)) < len(value)
+        ):
+            raise ConfigError(f"{full_key(owner, key)}={value}: give different shares between 0 and 1, such as [0.1]")
+
+
 def full_key(owner: str, key: str) -> str:
     """``owner.key``, or the key alone where it has no owner."""
     return f"{owner}.{key}" if owner else key

@@ -85,7 +85,8 @@ def test_explainer_builds_with_the_options_of_its_config(name):
 
 @pytest.mark.parametrize("name", names("metric"))
 def test_metric_builds(name):
-    metric = build(composed("metric", name))
+    explainer = ["explainer=step"] if name == "preservation_ratio" else []  # one that learns masks
+    metric = build(compose("evaluate", [f"metric={name}", *explainer]).metric)
     assert isinstance(metric, Metric | Accuracy)
     assert metric.columns
     assert set(metric.columns.values()) <= {"higher", "lower"}

@@ -10,10 +10,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aosa.clip import Clip
-from aosa.errors import AosaError, ConfigError
+from aosa.errors import AosaError
 from aosa.explainers.base import Explainer
 from aosa.models.base import VideoModel
-from aosa.options import check_whole
+from aosa.options import check_shares, check_whole
 from aosa.removal.fills import gaussian_blur
 from aosa.removal.smooth_mask import BlurPyramid, SmoothMax, rank_loss
 
@@ -53,12 +53,7 @@ class EP3D(Explainer):
         sigma: int | None = None,
         patience: int | None = None,
     ) -> None:
-        if (
-            not isinstance(areas, list | tuple)
-            or not areas
-            or any(not isinstance(a, float) or not 0 < a < 1 for a in areas)
-        ):
-            raise ConfigError(f"explainer.areas={areas}: give shares between 0 and 1, such as [0.1]")
+        check_shares("explainer", areas=areas)
         check_whole("explainer", iterations=(iterations, 1), sigma=(sigma, 1), patience=(patience, 1))
         self.areas = list(areas)
         self.iterations = iterations

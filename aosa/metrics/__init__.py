@@ -3,7 +3,21 @@
 from aosa.metrics.accuracy import Accuracy
 from aosa.metrics.base import Metric
 from aosa.metrics.deletion_insertion import DeletionInsertion
+from aosa.metrics.minimal_mask import MinimalMask
+from aosa.metrics.preservation_ratio import PreservationRatio
+from aosa.metrics.sanity import Sanity
 from aosa.metrics.spatial_pointing import SpatialPointing
+from aosa.metrics.temporal_pointing import TemporalPointing
 from aosa.metrics.truth_score import TruthScore
 
-__all__ = ["Accuracy", "DeletionInsertion", "Metric", "SpatialPointing", "TruthScore"]
+__all__ = [
+    "Accuracy",
+    "DeletionInsertion",
+    "Metric",
+    "MinimalMask",
+    "PreservationRatio",
+    "Sanity",
+    "SpatialPointing",
+    "TemporalPointing",
+    "TruthScore",
+]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.errors import AosaError, ConfigError
+from aosa.explainers.base import Explainer
 from aosa.models.base import VideoModel
 from aosa.options import options_of
 
@@ -55,5 +56,5 @@ class Metric(ABC):
         """The metric itself."""
 
     def identity(self) -> dict[str, object]:
-        """Class, version and options: all that changes a record."""
-        return options_of(self)
+        """Class, version and options, an explainer's own identity for an explainer: all that changes a record."""
+        return {k: v.identity() if isinstance(v, Explainer) else v for k, v in options_of(self).items()}

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from aosa.clip import Clip
+from aosa.errors import AosaError
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_whole
+from aosa.options import check_choice, check_range, check_whole
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import RankMasks, masked_probabilities
 
@@ -29,6 +30,8 @@ class DeletionInsertion(Metric):
         deletion: what replaces deleted voxels, see `aosa.removal.fills.make_fill`.
         insertion: what voxels not yet inserted show; ``blur`` is Gaussian per frame, 11×11, σ 5, zero padding.
         ranking: order voxels over the whole ``clip``, or within each ``frame`` (all frames advance together).
+        top: rank only the voxels that make up this share of the map's positive importance, see `top_importance`;
+            None = all.
 
     Record:
         deletion, insertion, overall (areas); deletion_curve, insertion_curve (steps + 1 probabilities each);
@@ -38,9 +41,15 @@ class DeletionInsertion(Metric):
     columns: ClassVar[dict[str, str]] = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
 
     def __init__(
-        self, steps: int = 28, deletion: str = "constant", insertion: str = "blur", ranking: str = "clip"
+        self,
+        steps: int = 28,
+        deletion: str = "constant",
+        insertion: str = "blur",
+        ranking: str = "clip",
+        top: float | None = None,
     ) -> None:
         check_whole("metric", steps=(steps, 1))
+        check_range("metric", top=(top, 0, 1))
         check_choice(
             "metric", deletion=(deletion, FILLS), insertion=(insertion, FILLS), ranking=(ranking, ("clip", "frame"))
         )
@@ -48,11 +57,12 @@ class DeletionInsertion(Metric):
         self.deletion = deletion
         self.insertion = insertion
         self.ranking = ranking
+        self.top = top
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""
         x = clip.tensor(model.spec).to(model.device)
-        rank, voxels = ranks(saliency, self.ranking)
+        rank, voxels = ranks(saliency if self.top is None else top_importance(saliency, self.top), self.ranking)
         counts = np.rint(np.linspace(0, voxels, self.steps + 1)).astype(np.int64)
         curves = {}
         for name, substrate, keep in (("deletion", self.deletion, False), ("insertion", self.insertion, True)):
@@ -82,3 +92,19 @@ def ranks(saliency: Tensor, within: str = "clip") -> tuple[Tensor, int]:
     rank = torch.empty_like(order)
     rank.scatter_(1, order, torch.arange(flat.shape[1]).expand_as(order))
     return rank.view(saliency.shape), flat.shape[1]
+
+
+def top_importance(saliency: Tensor, share: float) -> Tensor:
+    """The map with all but its most important voxels at 0: those kept, equal values together, are the fewest whose
+    sum reaches a share of the sum of all positive values. Negative ones count as 0 (REVEX 4.5, which shows 30 %).
+
+    Raises:
+        AosaError: no value is positive.
+    """
+    positive = saliency.double().clamp(min=0)
+    ordered = positive.flatten().sort(descending=True).values
+    if ordered[0] == 0:
+        raise AosaError("the map has no positive value, so metric.top leaves nothing of it")
+    sums = ordered.cumsum(0)
+    last = int((sums < share * sums[-1]).sum().clamp(max=len(sums) - 1))
+    return positive.where(positive >= ordered[last], 0)

@@ -161,15 +161,22 @@ def randomise(network: nn.Module, seed: object) -> None:
 def settle(network: nn.Module, spec: InputSpec) -> None:
     """Set the batch-norm statistics to those of one noise clip, as rough and as smooth as real ones are. Without it
     random residual networks give logits in the hundreds: probabilities of exactly 0 and 1, and no gradient."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    set_statistics(network, network, _natural_noise((spec.frames, *spec.size)))
+
+
+@torch.no_grad()
+def set_statistics(network: nn.Module, part: nn.Module, x: Tensor) -> None:
+    """Set the batch-norm statistics of a part of a network to those of an input, B×3×T×H×W, of the network; it is in
+    evaluation mode afterwards."""
+    network.eval()
+    norms = [m for m in part.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
     momenta = [m.momentum for m in norms]
-    network.eval()
     for norm in norms:
         norm.train().reset_running_stats()
         norm.momentum = None  # a plain average, here of one
-    network(_natural_noise((spec.frames, *spec.size)))
+    network(x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()

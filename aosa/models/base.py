@@ -161,7 +161,7 @@ class VideoModel:
         target = clip.label if target is None else target
         classes = None if self.class_names is None else len(self.class_names)
         if target is None or classes is None:
-            with torch.no_grad():
+            with torch.no_grad(), self.frozen():
                 logits = self.logits(clip.tensor(self.spec)[None])
             classes = logits.shape[1]
             target = int(logits.argmax()) if target is None else target

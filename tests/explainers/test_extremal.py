@@ -197,7 +197,7 @@ def test_minimum_preservation_ratio_is_the_smallest_area_that_keeps_the_score() 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"areas": [0.1, 1.0]}, r"explainer\.areas=\[0\.1, 1\.0\]: give shares between 0 and 1"),
+        ({"areas": [0.1, 1.0]}, r"explainer\.areas=\[0\.1, 1\.0\]: give different shares between 0 and 1"),
         ({"areas": []}, r"explainer\.areas=\[\]"),
         ({"iterations": 0}, r"explainer\.iterations=0"),
         ({"z": 300}, r"explainer\.z=300: choose one of 443, 311"),

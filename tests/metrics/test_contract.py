@@ -1,17 +1,40 @@
 """What every metric promises, and what it refuses."""
 
+import json
+
 import pytest
 import torch
 
 from aosa import Clip
 from aosa.errors import AosaError, ConfigError
-from aosa.metrics import DeletionInsertion, Metric, SpatialPointing, TruthScore
+from aosa.explainers import EP3D, Random
+from aosa.metrics import (
+    DeletionInsertion,
+    Metric,
+    MinimalMask,
+    PreservationRatio,
+    Sanity,
+    SpatialPointing,
+    TemporalPointing,
+    TruthScore,
+)
+from aosa.pipeline.store import canonical
 from tests.helpers import moving_clip, small_model
 
+METRICS = [
+    DeletionInsertion(),
+    MinimalMask(),
+    PreservationRatio(EP3D(iterations=1, sigma=5), areas=[0.5]),
+    Sanity(Random()),
+    SpatialPointing(),
+    TemporalPointing(),
+    TruthScore(),
+]
 
-@pytest.fixture(params=[DeletionInsertion, SpatialPointing, TruthScore])
+
+@pytest.fixture(params=METRICS, ids=lambda metric: type(metric).__name__)
 def metric(request: pytest.FixtureRequest) -> Metric:
-    return request.param()
+    return request.param
 
 
 def noise(clip: Clip) -> torch.Tensor:
@@ -55,6 +78,23 @@ def test_the_record_holds_its_columns_and_repeats(metric: Metric) -> None:
     first, second = (metric(small_model(), with_truth(), noise(with_truth()), 1) for _ in range(2))
     assert first == second
     assert set(metric.columns) <= set(first)
+    assert json.loads(canonical(first)) == first
+
+
+def test_the_model_is_left_as_it_was(metric: Metric) -> None:
+    model = small_model()
+    model.network.train()
+    before = {k: v.clone() for k, v in model.network.state_dict().items()}
+    metric(model, with_truth(), noise(with_truth()), 1)
+    assert all(torch.equal(v, before[k]) for k, v in model.network.state_dict().items())
+    assert all(m.training and not m._forward_pre_hooks for m in model.network.modules())
+    assert all(p.requires_grad and p.grad is None for p in model.network.parameters())
+
+
+def test_the_identity_is_json(metric: Metric) -> None:
+    identity = metric.identity()
+    assert json.loads(canonical(identity)) == identity
+    assert identity["class"].endswith(type(metric).__name__)
 
 
 def test_truth_score_of_known_maps() -> None:

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from aosa.config import build, compose
+from aosa.errors import AosaError
 from aosa.metrics import DeletionInsertion
-from aosa.metrics.deletion_insertion import ranks
+from aosa.metrics.deletion_insertion import ranks, top_importance
 from aosa.removal.fills import gaussian_blur
 from tests.helpers import SPEC, linear_model, moving_clip, small_model
 
@@ -65,3 +67,58 @@ def test_ties_go_by_index_and_frames_rank_alone() -> None:
     rank, n = ranks(saliency, "frame")
     assert n == 4
     assert rank.tolist() == [[[1, 2], [0, 3]], [[1, 2], [3, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [
+        (0.0, [4, 0, 0, 0, 0]),
+        (0.3, [4, 0, 0, 0, 0]),
+        (0.4, [4, 0, 0, 0, 0]),
+        (0.41, [4, 0, 3, 3, 0]),  # equal values stay together
+        (0.99, [4, 0, 3, 3, 0]),
+        (1.0, [4, 0, 3, 3, 0]),
+    ],
+)
+def test_the_top_share_of_the_positive_importance(share, kept) -> None:
+    assert top_importance(torch.tensor([4.0, -9.0, 3.0, 3.0, 0.0]), share).tolist() == kept
+    with pytest.raises(AosaError, match="the map has no positive value"):
+        top_importance(torch.tensor([-1.0, 0.0]), share)
+
+
+def test_only_the_top_is_ranked_when_asked() -> None:
+    """Beyond the top the order is that of the index."""
+    model, clip = small_model(), moving_clip()
+    saliency = torch.rand(clip.size, generator=torch.Generator().manual_seed(0))
+    top = torch.where(saliency > 0.7, saliency, 0)
+    share = float(top.double().sum() / saliency.double().sum())
+    record = DeletionInsertion(top=share)(model, clip, saliency, 1)
+    assert record == DeletionInsertion()(model, clip, top, 1)
+    assert record["deletion"] != DeletionInsertion()(model, clip, saliency, 1)["deletion"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("black", {"deletion": "black", "insertion": "black"}),
+        ("frame", {"ranking": "frame"}),
+    ],
+)
+def test_variants_by_name(name, options) -> None:
+    metric = build(compose("evaluate", [f"metric=deletion_insertion_{name}"]).metric)
+    assert metric.identity() == DeletionInsertion(**options).identity()
+
+
+def test_deletion_of_a_linear_network_in_closed_form() -> None:
+    """Softmax of logits that each lose the sum of what is deleted."""
+    model, clip = linear_model(), moving_clip()
+    x = clip.tensor(SPEC)
+    saliency = torch.rand(clip.size, generator=torch.Generator().manual_seed(1))
+    parts = (model.network.weight.detach().view(3, *x.shape) * x).sum(dim=1).flatten(1).double()
+    order = saliency.flatten().argsort(descending=True)
+    lost = torch.cat([torch.zeros(3, 1), parts[:, order].cumsum(dim=1)], dim=1)
+    counts = np.rint(np.linspace(0, len(order), 9)).astype(int)
+    expected = (parts.sum(dim=1, keepdim=True) - lost)[:, counts].softmax(dim=0)[2]
+    assert DeletionInsertion(steps=8)(model, clip, saliency, 2)["deletion_curve"] == pytest.approx(
+        expected.tolist(), rel=1e-4
+    )

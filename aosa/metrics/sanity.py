@@ -1,0 +1,173 @@
+"""The sanity check: does a map change when the network's weights are drawn anew?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from aosa.clip import Clip
+from aosa.errors import ConfigError
+from aosa.explainers.base import Explainer
+from aosa.metrics.base import Metric
+from aosa.models import randomise, set_statistics
+from aosa.models.base import VideoModel
+from aosa.options import check_whole
+from aosa.rng import key_seed
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+class Sanity(Metric):
+    """Cascading randomisation: likeness to the map of the maps that are made after the network's weights have been
+    drawn anew from the classifier down to the first layer, stage by stage.
+
+    Adebayo et al., NeurIPS 2018; AOSA journal IV-G and Fig. 8. A map that stays the same does not depend on what the
+    network has learnt. Costs as many explanations as there are stages. It is a copy of the network that is
+    randomised: the model stays as it is.
+
+    The paper gives a picture and no numbers; what it leaves open is done thus. Convolutions and linear layers are drawn
+    after He et al. 2015, with biases of 0; normalisations start anew, batch norm with the statistics of the clip
+    (without which random residual networks are certain of one class, and have no gradient); other layers by their own
+    ``reset_parameters``; parameters of none of these (a class token) are shuffled. SSIM is that of the maps stretched
+    to [0, 1], per frame (7×7 windows), averaged over the frames.
+
+    Args:
+        explainer: what made the map; in a run, the run's own.
+        seed: of the draw.
+        stages: dotted names of the layers, from the classifier down, such as ``[fc, layer4, layer3]``; what they leave
+            out keeps its weights. None = the outermost layers that the forward pass calls, last first, a
+            normalisation together with the layer before it; parameters outside of all of these come last.
+
+    Record:
+        stages, their names; spearman_curve and ssim_curve, of the map after each stage with the map scored, None where
+        that is constant; spearman and ssim, those of the last stage.
+
+    Raises:
+        ConfigError: an option out of its range, or a stage that the network does not have.
+    """
+
+    columns: ClassVar[dict[str, str]] = {"spearman": "lower", "ssim": "lower"}
+
+    def __init__(self, explainer: Explainer, seed: int = 0, stages: Sequence[str] | None = None) -> None:
+        check_whole("metric", seed=(seed, 0))
+        if stages is not None and (not isinstance(stages, list | tuple) or not stages):
+            raise ConfigError(f"metric.stages={stages}: give names of layers, such as [fc, layer4], or null")
+        self.explainer = explainer
+        self.seed = seed
+        self.stages = None if stages is None else list(stages)
+
+    def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
+        """See `Metric.score`."""
+        names, likeness = [], []
+        for name, other in self.maps(model, clip, target):
+            names.append(name)
+            constant = bool(other.max() == other.min())
+            likeness.append((None, None) if constant else (spearman(saliency, other), ssim(saliency, other)))
+        return {
+            "stages": names,
+            "spearman_curve": [rho for rho, _ in likeness],
+            "ssim_curve": [s for _, s in likeness],
+            "spearman": likeness[-1][0],
+            "ssim": likeness[-1][1],
+        }
+
+    def maps(self, model: VideoModel, clip: Clip, target: int) -> Iterator[tuple[str, Tensor]]:
+        """The name of each stage, and the map once it too is random: what Fig. 8 shows."""
+        randomised = copy.copy(model)
+        network = randomised.network = copy.deepcopy(model.network)
+        x = clip.tensor(model.spec)[None].to(model.device).contiguous(memory_format=model.memory_format)
+        drawn, redone = redrawn(network, self.seed), nn.ModuleList()
+        for layers, keys in self._plan(randomised, x):
+            network.load_state_dict({key: drawn[key] for key in keys}, strict=False)
+            redone.extend(network.get_submodule(layer) for layer in layers)
+            set_statistics(network, redone, x)
+            with torch.enable_grad():  # as the map was made, whatever the caller's mode
+                saliency = self.explainer(randomised, clip, target)
+            yield layers[0] or "network", saliency
+
+    def _plan(self, model: VideoModel, x: Tensor) -> list[tuple[list[str], list[str]]]:
+        """Per stage its layers' names, and the keys of their weights and buffers."""
+        if self.stages is not None:
+            for name in self.stages:
+                model.module(name)
+        groups = [[name] for name in self.stages] if self.stages else stages_of(model.network, x)
+        keys = list(model.network.state_dict())
+        plan = [(layers, [k for k in keys if k.startswith(tuple(f"{n}." for n in layers))]) for layers in groups]
+        if self.stages is None:
+            plan[-1][1].extend(set(keys).difference(*(mine for _, mine in plan)))
+        return plan
+
+
+def stages_of(network: nn.Module, x: Tensor) -> list[list[str]]:
+    """The outermost layers with weights that a forward pass calls, the last called first; a normalisation is named
+    after the layer before it, in one list. A network without any is one layer, named ``""``.
+
+    Args:
+        x: B×3×T×H×W normalised.
+    """
+    called: dict[nn.Module, int] = {}
+
+    def note(module: nn.Module, _: object) -> None:
+        called.setdefault(module, len(called))
+
+    handles = [module.register_forward_pre_hook(note) for module in network.modules()]
+    try:
+        with torch.no_grad():
+            network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    def outermost(module: nn.Module, prefix: str = "") -> Iterator[tuple[int, str, nn.Module]]:
+        for name, child in module.named_children():
+            if child in called and next(child.parameters(), None) is not None:
+                yield called[child], prefix + name, child
+            elif child not in called:  # a container, whose parts are called one by one
+                yield from outermost(child, f"{prefix}{name}.")
+
+    groups: list[list[str]] = []
+    for _, name, module in sorted(outermost(network), key=lambda found: found[0]):
+        if groups and isinstance(module, _NORMS):
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return groups[::-1] or [[""]]
+
+
+def redrawn(network: nn.Module, seed: int) -> dict[str, Tensor]:
+    """All weights and buffers of a network after a new draw, see `Sanity`; made on the CPU, so that they are the same
+    on every device."""
+    network = copy.deepcopy(network).cpu()
+    randomise(network, f"sanity {seed}")
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_seed("sanity", seed))
+        for module in network.modules():
+            own = list(module.parameters(recurse=False))
+            if not own or isinstance(module, nn.Conv3d | nn.Conv2d | nn.Linear):
+                continue
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+                continue
+            for parameter in own:
+                parameter.copy_(parameter.flatten()[torch.randperm(parameter.numel())].view_as(parameter))
+    return network.state_dict()
+
+
+def spearman(first: Tensor, second: Tensor) -> float:
+    """Rank correlation of the voxels of two maps that are not constant; ties share their mean rank."""
+    ours, theirs = (pd.Series(m.flatten().numpy()).rank() for m in (first, second))
+    return float(np.corrcoef(ours, theirs)[0, 1])
+
+
+def ssim(first: Tensor, second: Tensor) -> float:
+    """Structural similarity of two maps that are not constant, each stretched to [0, 1], averaged over frames."""
+    from skimage.metrics import structural_similarity  # slow to import, and only this metric needs it
+
+    stretched = [((m - m.min()) / (m.max() - m.min())).double().numpy() for m in (first, second)]
+    return float(np.mean([structural_similarity(a, b, data_range=1) for a, b in zip(*stretched, strict=True)]))

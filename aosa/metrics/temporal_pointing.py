@@ -1,0 +1,45 @@
+"""T-PT: the temporal pointing game."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from aosa.clip import Clip
+from aosa.metrics.base import Metric
+from aosa.models.base import VideoModel
+from aosa.options import check_choice
+
+
+class TemporalPointing(Metric):
+    """Whether the map's most important frame lies in the annotated segment.
+
+    STEP (Li et al., WACV 2021), 4.1 and Table 5: a clip hits when the frame with the highest value is one of the
+    segment's; the first frame on ties, so that a map which gives all frames the same (EP-3D-Evenly) says nothing here.
+    The table's value is the share of hits among the clips that have a segment.
+
+    Args:
+        frame: which frame is the most important: that of the highest single value (``max``, the paper's), or that of
+            the highest ``sum``.
+
+    Record:
+        tpt, 1 or 0, None for a clip without a segment; frame, the most important one; share, that of the segment in
+        the clip: what a guess would hit.
+    """
+
+    columns: ClassVar[dict[str, str]] = {"tpt": "higher"}
+
+    def __init__(self, frame: str = "max") -> None:
+        check_choice("metric", frame=(frame, ("max", "sum")))
+        self.frame = frame
+
+    def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
+        """See `Metric.score`."""
+        flat = saliency.flatten(1)
+        # In float64: float32 sums of equal frames may differ by the order of their pixels.
+        frame = int((flat.amax(dim=1) if self.frame == "max" else flat.double().sum(dim=1)).argmax())
+        if clip.segment is None:
+            return {"tpt": None, "frame": frame, "share": None}
+        first, end = clip.segment
+        return {"tpt": int(first <= frame < end), "frame": frame, "share": (end - first) / len(saliency)}
