@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ from aosa.errors import ConfigError
 from aosa.metrics.base import Metric
 from aosa.options import check_choice
 from aosa.pipeline.common import Job
+from aosa.pipeline.store import digest
+from aosa.report.claims import Claim, Verdict, judge, read_claims, rivals
 from aosa.report.tables import Table, TableSpec, make_table, paper_values
 
 _COMMON = (
@@ -32,6 +34,9 @@ _COMMON = (
     "threads",
     "limit",
 )
+
+
+_AVERAGES = ("_class", "_video")
 
 
 @dataclass
@@ -141,8 +146,21 @@ def units(config: DictConfig) -> Iterator[Unit]:
 
 
 def folder(config: DictConfig) -> Path:
-    """Where an experiment's tables and report lie."""
-    return Path(config.output_root) / config.experiment.name
+    """Where an experiment's tables and report lie: ``<output_root>/<name>``, and for a part of it (``models``,
+    ``explainers``, ``limit``, ``clips``) a folder beside that which says so (``demo-aosa+osa-limit3``): a part never
+    takes the place of the whole."""
+    cuts = []
+    for key in ("models", "explainers"):
+        known = list(dict.fromkeys(name for grid in config.experiment.grids for name in grid[key]))
+        kept = [name for name in known if name in (config.get(key) or known)]
+        if kept != known:
+            named = "+".join(kept)
+            cuts.append(named if len(named) <= 80 else f"{len(kept)}of{len(known)}{key}_{digest(kept)}")
+    if config.limit is not None:
+        cuts.append(f"limit{config.limit}")
+    if config.get("clips", "all") != "all":
+        cuts.append(config.clips)
+    return Path(config.output_root) / "-".join([config.experiment.name, *cuts])
 
 
 def collect(all_units: list[Unit], clips: str = "all") -> Results:
@@ -167,14 +185,13 @@ def collect(all_units: list[Unit], clips: str = "all") -> Results:
 def _collect(all_units: list[Unit]) -> Results:
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
-    columns: dict[str, str] = {}
+    columns = columns_of(all_units)
     correct: dict[tuple[str, str, str], bool] = {}
     for unit in all_units:
         maps, entries = unit.job.maps, unit.job.entries()
         present = {e.id: maps.digest(e.id) for e in entries if not maps.failure(e.id)}
         for name in unit.metrics:
             metric = unit.metric(name)
-            columns.update(metric.columns)
             records = unit.job.records(metric, name)
             for entry in entries:
                 record = records.load(entry.id)
@@ -211,25 +228,49 @@ def _collect(all_units: list[Unit]) -> Results:
             "class_name",
             "value",
             "weight",
+            "stratum",
             "correct",
         ],
     )
     for column in dict.fromkeys(c for unit in all_units for name in unit.metrics for c in unit.metric(name).weights):
         frame = pd.concat([frame, *_averages(frame, column)], ignore_index=True)
-        columns.update({f"{column}_class": columns[column], f"{column}_video": columns[column]})
     return Results(frame, curves, columns)
 
 
-def _averages(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A ratio of sums, averaged over classes (each class's ratio counts the same) and over videos.
+def columns_of(all_units: Sequence[Unit]) -> dict[str, str]:
+    """Each score of the units' metrics and which direction of it is better, see `Results`."""
+    metrics = [unit.metric(name) for unit in all_units for name in unit.metrics]
+    columns = {column: direction for metric in metrics for column, direction in metric.columns.items()}
+    derived = {
+        f"{column}{average}": columns[column]
+        for metric in metrics
+        for column in metric.weights
+        for average in _AVERAGES
+    }
+    return {**columns, **derived}
 
-    The bootstrap takes the weights of the average over classes as given: its interval leaves out that the number of
-    annotated frames in a class varies too.
+
+def shown(config: DictConfig, columns: Mapping[str, str]) -> dict[str, str]:
+    """Those of the columns that the experiment's table shows.
+
+    Raises:
+        ConfigError: one that the experiment names and no metric gives.
     """
+    wanted = config.experiment.get("columns") or [c for c in columns if not c.endswith(_AVERAGES)]
+    for column in wanted:
+        if column not in columns:
+            raise ConfigError(
+                f"experiment.columns: the metrics of {config.experiment.name} give no {column}"
+                f"{did_you_mean(column, list(columns))} (they give {', '.join(columns)})"
+            )
+    return {column: columns[column] for column in wanted}
+
+
+def _averages(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A ratio of sums, averaged over classes (each class's ratio counts the same) and over videos."""
     rows = frame[(frame["column"] == column) & (frame["weight"] > 0)]
-    of_class = rows.groupby(["dataset", "model", "explainer", "class_name"], dropna=False)["weight"].transform("sum")
     return (
-        rows.assign(column=f"{column}_class", weight=rows["weight"] / of_class),
+        rows.assign(column=f"{column}_class", stratum=rows["class_name"]),
         rows.assign(column=f"{column}_video", weight=1.0),
     )
 
@@ -257,20 +298,66 @@ def _row(unit: Unit, entry: Entry, record: dict[str, Any], column: str, metric: 
     }
 
 
-def table_of(config: DictConfig, results: Results, explainers: list[str]) -> Table:
-    """The experiment's table: paper | ours ± interval | n."""
+def spec_of(config: DictConfig, columns: Mapping[str, str], explainers: Sequence[str]) -> TableSpec:
+    """A table of these columns and rows, as the experiment has it."""
     experiment = config.experiment
-    derived = ("_class", "_video")
-    wanted = experiment.get("columns") or [c for c in results.columns if not c.endswith(derived)]
     settings = experiment.get("settings") or ""
     if config.clips == "correct":
         settings = f"{settings} Only clips that the model classifies correctly.".strip()
-    printed = paper_values(experiment.paper, experiment.table) if experiment.get("paper") else None
-    spec = TableSpec(
+    return TableSpec(
         name=experiment.name,
         title=experiment.title,
-        columns={c: results.columns[c] for c in wanted},
+        columns=columns,
         explainers=explainers,
         settings=settings,
+        statistic=experiment.get("statistic", "mean"),
+        decimals=experiment.get("decimals", 3),
     )
-    return make_table(results.scores, spec, printed)
+
+
+def table_of(config: DictConfig, results: Results, explainers: list[str]) -> Table:
+    """The experiment's table: paper | ours ± interval | n."""
+    return make_table(results.scores, spec_of(config, shown(config, results.columns), explainers), _printed(config))
+
+
+def claims_of(config: DictConfig, columns: Mapping[str, str]) -> list[Claim]:
+    """The claims of ``experiment.claims``, checked against the columns shown and the experiment's names.
+
+    Raises:
+        ConfigError: see `read_claims`.
+    """
+    experiment = OmegaConf.to_container(config.experiment, resolve=True)
+    assert isinstance(experiment, dict)
+    printed = _printed(config)
+    known = {
+        "column": list(columns),
+        "explainer": [
+            *(e for grid in experiment["grids"] for e in grid["explainers"]),
+            *([] if printed is None else printed["explainer"]),
+        ],
+        "dataset": [grid["dataset"] for grid in experiment["grids"]],
+        "model": [model for grid in experiment["grids"] for model in grid["models"]],
+    }
+    return read_claims(experiment.get("claims") or [], known)
+
+
+def verdicts_of(config: DictConfig, table: Table) -> list[Verdict]:
+    """What the table says on each claim of the experiment, for each of the claim's data sets and models there are."""
+    return [
+        judge(
+            claim,
+            block.comparisons[claim.column],
+            table.spec.columns[claim.column],
+            rivals(block, claim.column),
+            block.dataset,
+            block.model,
+        )
+        for claim in claims_of(config, table.spec.columns)
+        for block in table.blocks
+        if claim.dataset in (None, block.dataset) and claim.model in (None, block.model)
+    ]
+
+
+def _printed(config: DictConfig) -> pd.DataFrame | None:
+    experiment = config.experiment
+    return paper_values(experiment.paper, experiment.table) if experiment.get("paper") else None

@@ -17,10 +17,11 @@ from aosa.data.base import Entry
 from aosa.options import check_choice, check_range
 from aosa.pipeline import evaluate, explain
 from aosa.pipeline.accuracy import gate
-from aosa.pipeline.common import absent, check_common, commit
-from aosa.pipeline.experiment import Results, Unit, folder, units
+from aosa.pipeline.common import absent, check_common, commit, environment
+from aosa.pipeline.experiment import Results, Unit, claims_of, columns_of, folder, shown, units, verdicts_of
 from aosa.pipeline.store import canonical
-from aosa.pipeline.tabulate import tabulate
+from aosa.pipeline.tabulate import BREAKDOWNS, markdown, tabulate
+from aosa.pipeline.tracking import dashboard, track, track_table
 from aosa.report.figures import curves
 from aosa.report.html import write_report
 from aosa.report.overlay import comparison_sheet, overlay, save_png
@@ -36,7 +37,9 @@ def run(config: DictConfig) -> int:
     """
     check_common(config)
     check_choice("", engine=(config.engine, ("local",)))
+    check_choice("", explain_cell=(config.explain_cell, (None,)), breakdown=(config.breakdown, BREAKDOWNS))
     check_range("", accuracy_margin=(config.accuracy_margin, 0, 1))
+    dashboard(config)  # refused before any work, too
     all_units = list(units(config))
     for unit in all_units:
         # Names, options and pairs are checked before hours of work, not in the midst of them.
@@ -44,16 +47,22 @@ def run(config: DictConfig) -> int:
         for name in unit.metrics:
             unit.metric(name)
         unit.job.entries()
+    claims_of(config, shown(config, columns_of(all_units)))
     status = _accuracies(all_units, config.accuracy_margin)
     for number, unit in enumerate(all_units, 1):
         print(f"[{number}/{len(all_units)}] {unit.command('explain')}")
-        status = max(status, explain.run(unit.config("explain")))
-        for name in unit.metrics:
-            if any(unit.job.maps.clips()):
-                status = max(status, evaluate.run(unit.evaluation(name)))
+        mine, group = unit.config("explain"), config.experiment.name
+        about = {"maps": unit.job.maps.path.name, "environment": environment(unit.job.model)}
+        with track(config, "reproduce", unit.job.title, group, mine, **about) as tracker:
+            status = max(status, explain.run(mine, tracker))
+            for name in unit.metrics:
+                if any(unit.job.maps.clips()):
+                    status = max(status, evaluate.run(unit.evaluation(name), tracker))
     table, results = tabulate(config, all_units)
+    with track(config, "table", config.experiment.name, config.experiment.name) as tracker:
+        track_table(tracker, table)
     page = report(config, all_units, table, results)
-    print(f"\n{table.to_markdown()}\nreport: {page}")
+    print(f"\n{markdown(config, table)}\nreport: {page}")
     return status
 
 
@@ -85,8 +94,8 @@ def report(config: DictConfig, all_units: list[Unit], table: Table, results: Res
 
 
 def _write_report(config: DictConfig, all_units: list[Unit], table: Table, results: Results, out: Path) -> None:
-    for suffix in ("md", "tex", "csv"):
-        name = f"{config.experiment.name}.{suffix}"
+    for suffix in (".md", ".tex", ".csv", "_pairs.csv"):
+        name = f"{config.experiment.name}{suffix}"
         shutil.copyfile(folder(config) / name, out / name)
     pictures = []
     for dataset, model in dict.fromkeys((c["dataset"], c["model"]) for c in results.curves):
@@ -99,6 +108,7 @@ def _write_report(config: DictConfig, all_units: list[Unit], table: Table, resul
         out,
         title=config.experiment.title,
         tables=[table],
+        verdicts=verdicts_of(config, table),
         curves_png=pictures,
         gallery=list(_gallery(config, all_units, results, list(table.spec.columns), out)),
         failures=_failures(all_units),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from aosa.errors import AosaError
 from aosa.files import whole_file
 from aosa.report.statistics import bootstrap_interval
-from aosa.report.tables import ARROWS, display_name
+from aosa.report.tables import ARROWS, Cell, Table, display_name, row_key, row_name
 
 # Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow (too light for a line).
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -43,7 +44,15 @@ def curves(
         AosaError: no records, or curves of different lengths.
         OSError: a file cannot be written.
     """
-    figure = curves_figure(records, title=title)
+    return save(curves_figure(records, title=title), path)
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> list[Path]:
+    """Write a figure as PNG (150 dpi) and PDF, the same bytes each time; the suffix of `path` is replaced.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     written = []
     for suffix, options in ((".png", {"dpi": 150}), (".pdf", {"metadata": {"CreationDate": None}})):
         target = Path(path).with_suffix(suffix)
@@ -51,6 +60,41 @@ def curves(
             figure.savefig(temporary, format=suffix[1:], **options)  # type: ignore[arg-type]
         written.append(target)
     return written
+
+
+def scores_figure(table: Table) -> Figure:
+    """A table as a picture: a panel per score, a line per row, ours with its 95 % interval and the paper's value;
+    filled where a row is best or second best beyond noise."""
+    columns, several = list(table.spec.columns.items()), len(table.blocks) > 1
+    lines = [(block, row) for block in table.blocks for row in block.rows]
+    figure = Figure(figsize=(2.2 + 2.6 * len(columns), 1.3 + 0.28 * len(lines)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for axes, (column, direction) in zip(panels, columns, strict=True):
+        for height, (_, (_, _, cells)) in enumerate(lines):
+            _mark(axes, cells[column], height)
+        axes.set_title(f"{display_name(column)} {ARROWS[direction]}", loc="left", fontweight="bold")
+        axes.grid(axis="x", alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    names = [row_name(row_key(explainer, variant)) for _, (explainer, variant, _) in lines]
+    if several:
+        names = [f"{name}, {block.label}" for name, (block, _) in zip(names, lines, strict=True)]
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    kinds = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(kinds.values(), kinds.keys(), loc="outside lower left", ncols=len(kinds), frameon=False)
+    return figure
+
+
+def _mark(axes: Axes, cell: Cell, height: int) -> None:
+    if cell.ours is not None:
+        colour = _PALETTE[0]
+        if not math.isnan(cell.low):
+            axes.plot([cell.low, cell.high], [height, height], color=colour, linewidth=3 if cell.mark else 1.5)
+        label = "ours, best or second best beyond noise" if cell.mark else "ours, 95 % interval"
+        axes.plot(cell.ours, height, "o", color=colour, markerfacecolor=colour if cell.mark else "white", label=label)
+    if cell.paper is not None:
+        axes.plot(cell.paper, height, "x", color=_PALETTE[1], label="paper")
 
 
 def curves_figure(records: Sequence[Mapping[str, Any]], *, title: str | None = None) -> Figure:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-
 from aosa.errors import AosaError
 from aosa.files import whole_file
+from aosa.report.claims import Verdict
+from aosa.report.pages import environment
 from aosa.report.tables import Table, display_name
+
+_FILES = {"CSV": ".csv", "LaTeX": ".tex", "Markdown": ".md", "pairs (CSV)": "_pairs.csv"}
 
 
 def write_report(
@@ -20,6 +22,7 @@ def write_report(
     *,
     title: str,
     tables: Sequence[Table],
+    verdicts: Sequence[Verdict] = (),
     curves_png: str | Sequence[str] = (),
     gallery: Sequence[Mapping[str, Any]] = (),
     failures: Sequence[Mapping[str, object]] = (),
@@ -30,8 +33,9 @@ def write_report(
     Args:
         folder: where the report goes; every path below is relative to it and must exist there.
         title: heading of the page.
-        tables: as `make_table` gives them; ``<name>.md``, ``.tex`` and ``.csv`` are linked when they
-            lie in `folder`.
+        tables: as `make_table` gives them; ``<name>.md``, ``.tex`` and ``.csv``, and the pairs of its rows
+            (``<name>_pairs.csv``), are linked when they lie in `folder`.
+        verdicts: on the papers' claims.
         curves_png: picture(s) of deletion and insertion curves; a PDF of the same stem is linked.
         gallery: one entry per clip: ``clip``, ``class_name``, ``target_name``, ``probability``, ``items``,
             and optionally ``model`` and ``dataset`` (where there are several) and ``sheet`` (a picture of all
@@ -61,19 +65,14 @@ def write_report(
     def beside(stem: str, kinds: Mapping[str, str]) -> list[tuple[str, str]]:
         return [(name, quote(stem + suffix)) for name, suffix in kinds.items() if (root / (stem + suffix)).is_file()]
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("aosa.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["link"] = link
-    environment.filters["display_name"] = display_name
+    pages = environment()
+    pages.filters["link"] = link
+    pages.filters["display_name"] = display_name
     pictures = [curves_png] if isinstance(curves_png, str) else list(curves_png)
-    page = environment.get_template("report.html.j2").render(
+    page = pages.get_template("report.html.j2").render(
         title=title,
-        tables=[(t, beside(t.spec.name, {"CSV": ".csv", "LaTeX": ".tex", "Markdown": ".md"})) for t in tables],
+        tables=[(t, beside(t.spec.name, _FILES)) for t in tables],
+        verdicts=verdicts,
         curves=[(p, beside(str(Path(p).with_suffix("")), {"PDF": ".pdf"})) for p in pictures],
         gallery=gallery,
         failures=failures,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
 import cv2
 import matplotlib
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -62,13 +64,17 @@ def overlay(
     """
     if not 0 <= alpha <= 1:
         raise AosaError(f"alpha={alpha}: must lie between 0 and 1")
-    value = normalise_map(clip, saliency, percentile)
-    frames = clip.frames.numpy().astype(np.float32)
-    grey = frames @ np.array([0.299, 0.587, 0.114], np.float32)
-    scene = frames + _GREYED * (grey[..., None] - frames)
+    return Overlay(lay(clip.frames.numpy(), normalise_map(clip, saliency, percentile), alpha))
+
+
+def lay(frames: Pixels, value: NDArray[np.float32], alpha: float = 0.6) -> Pixels:
+    """Colours over a partly greyed scene: uint8 …×3 pixels under values in [0, 1]."""
+    scene = frames.astype(np.float32)
+    grey = scene @ np.array([0.299, 0.587, 0.114], np.float32)
+    scene = scene + _GREYED * (grey[..., None] - scene)
     opacity = alpha * value[..., None]
     mixed = scene * (1 - opacity) + colour(value) * opacity
-    return Overlay(mixed.round().astype(np.uint8))
+    return mixed.round().astype(np.uint8)
 
 
 def normalise_map(clip: Clip, saliency: Tensor, percentile: tuple[float, float] = (1.0, 99.0)) -> NDArray[np.float32]:
@@ -78,12 +84,21 @@ def normalise_map(clip: Clip, saliency: Tensor, percentile: tuple[float, float] 
         raise AosaError(f"clip {clip.id!r}: the map is {tuple(saliency.shape)}, the clip {clip.size} (T, H, W)")
     if not 0 <= percentile[0] < percentile[1] <= 100:
         raise AosaError(f"percentile={percentile}: must be two numbers between 0 and 100, the lower first")
-    values = saliency.detach().cpu().numpy().astype(np.float64)
-    if not np.isfinite(values).all():
+    if not torch.isfinite(saliency).all():
         raise AosaError(f"clip {clip.id!r}: the map holds NaN or infinity")
+    return to_unit(saliency, *colour_range(saliency, percentile))
+
+
+def colour_range(saliency: Tensor, percentile: tuple[float, float] = (1.0, 99.0)) -> tuple[float, float]:
+    """The values that take the ends of the colour map, see `normalise_map`."""
+    values = saliency.detach().cpu().numpy().astype(np.float64)
     low, high = np.percentile(values, percentile)
-    if low == high:
-        low, high = values.min(), values.max()
+    return (float(low), float(high)) if low < high else (float(values.min()), float(values.max()))
+
+
+def to_unit(saliency: Tensor, low: float, high: float) -> NDArray[np.float32]:
+    """A map in [0, 1]: 0 at `low` and below, 1 at `high` and above; all 0 when these are the same."""
+    values = saliency.detach().cpu().numpy().astype(np.float64)
     if low == high:
         return np.zeros(values.shape, np.float32)
     return ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
@@ -94,23 +109,26 @@ def colour(value: NDArray[np.float32]) -> Pixels:
     return _COLOURS[(value * 255).round().astype(np.uint8)]
 
 
-def save_video(frames: Pixels, path: str | os.PathLike[str], fps: float = 8) -> Path:
+def save_video(frames: Iterable[Pixels], path: str | os.PathLike[str], fps: float = 8) -> Path:
     """Write H.264 in an MP4 that browsers play (yuv420p, BT.709, index first). The same frames give the same bytes.
 
     Small frames are enlarged by a whole factor to at least 224 pixels of height; an odd side loses its
     last row or column.
 
     Args:
-        frames: uint8 T×H×W×3, RGB.
+        frames: uint8 T×H×W×3, RGB; or one frame after the other, each held only while it is written.
 
     Raises:
         AosaError: the frames are of another kind.
         OSError: the file cannot be written.
     """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
-        raise AosaError(f"{path}: a video needs uint8 T×H×W×3 frames, got {frames.dtype} {frames.shape}")
-    factor = max(1, -(-MIN_VIDEO_HEIGHT // frames.shape[1]))
-    height, width = (max(2, factor * side // 2 * 2) for side in frames.shape[1:3])
+    images = iter(frames)
+    first = next(images, None)
+    if first is None or first.dtype != np.uint8 or first.ndim != 3 or first.shape[2] != 3 or 0 in first.shape:
+        got = "none" if first is None else f"{first.dtype} {first.shape}"
+        raise AosaError(f"{path}: a video needs uint8 T×H×W×3 frames; each is H×W×3, got {got}")
+    factor = max(1, -(-MIN_VIDEO_HEIGHT // first.shape[0]))
+    height, width = (max(2, factor * side // 2 * 2) for side in first.shape[:2])
     with (
         whole_file(path) as temporary,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container,
@@ -123,8 +141,10 @@ def save_video(frames: Pixels, path: str | os.PathLike[str], fps: float = 8) -> 
         context.thread_count = 1
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # limited
-        for image in frames:
-            big = _enlarge(image, factor)[:height, :width]
+        for image in chain([first], images):
+            if image.shape != first.shape:
+                raise AosaError(f"{path}: the size of the frames changes from {first.shape} to {image.shape}")
+            big = enlarge(image, factor)[:height, :width]
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(big), format="rgb24")
             container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
         container.mux(stream.encode())
@@ -186,7 +206,7 @@ def _sheet(rows: Mapping[str, Pixels], columns: int, title: str | None) -> Pixel
         raise AosaError(f"columns={columns}: must be at least 1")
     count, height, width = next(iter(rows.values())).shape[:3]
     chosen = np.unique(np.linspace(0, count - 1, min(columns, count)).round().astype(int))
-    text, head = _font(_TEXT), _font(_HEAD, bold=True)
+    text, head = load_font(_TEXT), load_font(_HEAD, bold=True)
     cell_h, cell_w = _CELL, max(1, round(_CELL * width / height))
     margin = 24
     left = margin + round(max(text.getlength(name) for name in rows)) + 16
@@ -228,13 +248,14 @@ def _wrap(line: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+def load_font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """The font that comes with matplotlib: the same picture on every machine."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
-def _enlarge(image: Pixels, factor: int) -> Pixels:
+def enlarge(image: Pixels, factor: int) -> Pixels:
+    """A frame larger by a whole factor."""
     if factor == 1:
         return image
     return np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=_method(factor)), dtype=np.uint8)

@@ -1,17 +1,21 @@
-"""Tables in the manner of the papers: printed value, ours with its interval, number of videos."""
+"""Tables in the manner of the papers: printed value, ours with its interval, number of videos, best and second best."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from aosa.errors import AosaError, ConfigError
-from aosa.report.statistics import bootstrap_interval
+from aosa.options import check_choice, check_whole
+from aosa.report.pages import environment
+from aosa.report.statistics import ALPHA, Comparison, bootstrap_interval, compare, estimate
 
 DISPLAY_NAMES = {
     # explainers
@@ -80,12 +84,28 @@ DISPLAY_NAMES = {
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 MISSING = "–"
-_KEY = ["dataset", "model", "explainer", "variant", "column"]
+_PLACE = ["dataset", "model", "part"]
+_KEY = [*_PLACE, "explainer", "variant", "column"]
+_MARKS = {
+    "markdown": {"best": "**{}**", "second": "<ins>{}</ins>", "": "{}"},
+    "latex": {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"},
+}
 
 
 def display_name(key: str) -> str:
     """What a table calls an explainer, model, data set, column or paper; unknown names stay as they are."""
     return DISPLAY_NAMES.get(key, key)
+
+
+def row_key(explainer: str, variant: str = "") -> str:
+    """What tells the rows of a block apart: the explainer, with its variant where it has one."""
+    return f"{explainer} ({variant})" if variant else explainer
+
+
+def row_name(key: str) -> str:
+    """What a table calls the row of a `row_key`."""
+    explainer, bracket, variant = key.partition(" (")
+    return display_name(explainer) + bracket + variant
 
 
 def paper_values(paper: str | None = None, table: str | None = None) -> pd.DataFrame:
@@ -123,7 +143,7 @@ class TableSpec:
         decimals: digits after the point.
 
     Raises:
-        ConfigError: a direction that is neither, or no column.
+        ConfigError: a direction or statistic that is neither, decimals out of range, or no column.
     """
 
     name: str
@@ -140,34 +160,58 @@ class TableSpec:
         for column, direction in self.columns.items():
             if direction not in ARROWS:
                 raise ConfigError(f"table {self.name}: columns.{column}={direction}: choose higher or lower")
+        check_choice("experiment", statistic=(self.statistic, ("mean", "median")))
+        check_whole("experiment", decimals=(self.decimals, 0))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One score: as printed in the paper (None: not printed) and ours (None: not run)."""
+    """One score: as printed in the paper (None: not printed) and ours (None: not run); `mark` is ``best``, ``second``
+    or empty."""
 
     paper: float | None = None
     ours: float | None = None
     low: float = math.nan
     high: float = math.nan
     n: int = 0
+    mark: str = ""
+
+
+class Text(NamedTuple):
+    """A cell as it is written: a name or number, what follows it, and the number's mark."""
+
+    main: str
+    rest: str = ""
+    mark: str = ""
+
+    def __str__(self) -> str:
+        return self.main + self.rest
 
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one data set and model. `rows` holds (explainer, variant, cells by column)."""
+    """The rows of one data set and model, or of a part of them (a class). `rows` holds (explainer, variant, cells by
+    column), `comparisons` the pairs of rows by column."""
 
     dataset: str
     model: str
+    part: str
     n: int
     groups: int
     accuracy: float | None
     rows: list[tuple[str, str, dict[str, Cell]]] = field(default_factory=list)
+    comparisons: dict[str, list[Comparison]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """``R3D-50 on UCF101``."""
-        return f"{display_name(self.model)} on {display_name(self.dataset)}"
+        place = f"{display_name(self.model)} on {display_name(self.dataset)}"
+        return f"{place}, {self.part}" if self.part else place
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Data set, model and part."""
+        return self.dataset, self.model, self.part
 
     @property
     def extent(self) -> str:
@@ -180,7 +224,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that knows its numbers; `to_markdown`, `to_latex`, `to_csv` and the HTML report write it."""
+    """A table that knows its numbers; `to_markdown`, `to_latex`, `to_csv` and `to_html` write it."""
 
     spec: TableSpec
     blocks: list[Block]
@@ -206,8 +250,8 @@ class Table:
         bottom = parts * len(top)
         return ([*top, ("", 1)], [*bottom, "n"]) if self.common_n else (top, bottom)
 
-    def body(self) -> list[tuple[str, list[list[str]]]]:
-        """Per block its heading (empty when there is but one) and its rows of text, name first."""
+    def body(self) -> list[tuple[str, list[list[Text]]]]:
+        """Per block its heading (empty when there is but one) and its rows of texts, name first."""
         several = len(self.blocks) > 1
         return [
             (f"{b.label} ({b.extent})" if several else "", [self._row(*row) for row in b.rows]) for b in self.blocks
@@ -223,9 +267,9 @@ class Table:
         ]
         for heading, rows in self.body():
             if heading:
-                lines.append([f"**{_markdown(heading)}**", *[""] * len(bottom)])
-            lines += [[_markdown(text) for text in row] for row in rows]
-        return f"{_markdown(self.caption)}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+                lines.append([f"**{escape_markdown(heading)}**", *[""] * len(bottom)])
+            lines += [[_marked("markdown", text, escape_markdown) for text in row] for row in rows]
+        return f"{escape_markdown(self.caption)}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
     def to_latex(self) -> str:
         """A `table*` environment for a document that loads `booktabs`."""
@@ -244,7 +288,7 @@ class Table:
             lines.append(r"\midrule")
             if heading:
                 lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{_latex(heading)}}}}} \\")
-            lines += [" & ".join(map(_latex, row)) + r" \\" for row in rows]
+            lines += [" & ".join(_marked("latex", text, _latex) for text in row) + r" \\" for row in rows]
         body = "\n".join(f"  {line}" for line in ["\\toprule", *lines, "\\bottomrule"])
         return (
             "\\begin{table*}\n"
@@ -256,10 +300,11 @@ class Table:
         )
 
     def to_csv(self) -> str:
-        """One line per cell: dataset, model, explainer, variant, column, paper, ours, low, high, n, accuracy."""
+        """One line per cell: dataset, model, part, explainer, variant, column, paper, ours, low, high, n, mark,
+        accuracy."""
         lines = [
             {
-                **dict(zip(_KEY, (block.dataset, block.model, explainer, variant, column), strict=True)),
+                **dict(zip(_KEY, (*block.place, explainer, variant, column), strict=True)),
                 **vars(cell),
                 "accuracy": block.accuracy,
             }
@@ -269,28 +314,45 @@ class Table:
         ]
         return pd.DataFrame(lines).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
+    def pairs_csv(self) -> str:
+        """One line per pair of rows and column: dataset, model, part, column, first, second, difference (first −
+        second), low, high, p, adjusted (p corrected for the pairs of its column), n."""
+        lines = [
+            {**dict(zip(_PLACE, block.place, strict=True)), "column": column, **vars(pair)}
+            for block in self.blocks
+            for column, pairs in block.comparisons.items()
+            for pair in pairs
+        ]
+        columns = [*_PLACE, "column", *Comparison.__dataclass_fields__]
+        return pd.DataFrame(lines, columns=columns).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+    def to_html(self) -> str:
+        """A page of its own."""
+        return environment().get_template("table_page.html.j2").render(table=self)
+
     def _cells(self) -> Iterable[tuple[Block, Cell]]:
         return ((b, cell) for b in self.blocks for _, _, cells in b.rows for cell in cells.values())
 
-    def _row(self, explainer: str, variant: str, cells: dict[str, Cell]) -> list[str]:
-        text = [display_name(explainer) + (f" ({variant})" if variant else "")]
+    def _row(self, explainer: str, variant: str, cells: dict[str, Cell]) -> list[Text]:
+        texts = [Text(row_name(row_key(explainer, variant)))]
         for cell in cells.values():
             if self.has_paper:
-                text.append(MISSING if cell.paper is None else self._number(cell.paper))
-            text.append(self._ours(cell))
+                texts.append(Text(MISSING if cell.paper is None else self._number(cell.paper)))
+            texts.append(self._ours(cell))
             if not self.common_n:
-                text.append(str(cell.n or MISSING))
+                texts.append(Text(str(cell.n or MISSING)))
         if self.common_n:
-            text.append(str(max(cell.n for cell in cells.values()) or MISSING))
-        return text
+            texts.append(Text(str(max(cell.n for cell in cells.values()) or MISSING)))
+        return texts
 
-    def _ours(self, cell: Cell) -> str:
+    def _ours(self, cell: Cell) -> Text:
         if cell.ours is None:
-            return MISSING
-        if math.isnan(cell.low):
-            return self._number(cell.ours)
-        half = self._number((cell.high - cell.low) / 2)
-        return f"{self._number(cell.ours)} ± {half} [{self._number(cell.low)}, {self._number(cell.high)}]"
+            return Text(MISSING)
+        number, rest = self._number(cell.ours), ""
+        if not math.isnan(cell.low):
+            half = self._number((cell.high - cell.low) / 2)
+            rest = f" ± {half} [{self._number(cell.low)}, {self._number(cell.high)}]"
+        return Text(number, rest, cell.mark)
 
     def _number(self, value: float) -> str:
         text = f"{value:.{self.spec.decimals}f}"
@@ -305,7 +367,11 @@ def make_table(
     samples: int = 2000,
     seed: int = 0,
 ) -> Table:
-    """Aggregate records into a table; every score carries a 95 % bootstrap interval over videos.
+    """Aggregate records into a table: every score with its 95 % bootstrap interval over videos, every pair of rows of a
+    block compared on the videos they share, the best and second best row marked.
+
+    A row is best when it is better beyond noise than every other of its block, and second best when it is so than all
+    but one that is better beyond noise than it (of three rows or more).
 
     Args:
         records: long format, a row per (clip, explainer, column): dataset, model, explainer, column,
@@ -313,26 +379,33 @@ def make_table(
             none), group (clips cut from one recording; default the clip itself), weight (default 1),
             correct (whether the model classifies the clip rightly; gives the accuracy).
             `value` is the clip's own score. A micro average (S-PT) has value = hits / frames and
-            weight = frames, so that Σ weight·value / Σ weight = hits over frames. A NaN value is a clip
+            weight = frames, so that Σ weight·value / Σ weight = hits over frames; stratum (a label: the value is the
+            plain average over labels of that ratio); part (a label: blocks of their own). A NaN value is a clip
             without a score in that column, and does not count into n.
         printed: rows of `paper_values`; None for a table without printed values.
         samples, seed: of the bootstrap.
 
     Raises:
-        AosaError: records without a needed column, without any row, or with two values for one
-            explainer, clip and column.
+        AosaError: records without a needed column, without any row, with two values for one explainer, clip and
+            column, or with weights that differ between explainers.
     """
     records = _complete(records, spec)
     printed = paper_values().iloc[:0] if printed is None else printed
     explainers = list(spec.explainers) or list(dict.fromkeys([*printed["explainer"], *records["explainer"]]))
     blocks = []
-    for (dataset, model), part in records.groupby(["dataset", "model"], sort=False):
-        theirs = printed[(printed["dataset"] == dataset) & (printed["model"] == model)]
-        clips = part.drop_duplicates("clip")
+    for (dataset, model, part), own in records.groupby(_PLACE, sort=False):
+        theirs = printed[(printed["dataset"] == dataset) & (printed["model"] == model) & (part == "")]
+        clips = own.drop_duplicates("clip")
         accuracy = float(clips["correct"].mean()) if clips["correct"].notna().all() else None
-        block = Block(str(dataset), str(model), len(clips), clips["group"].nunique(), accuracy)
+        block = Block(str(dataset), str(model), str(part), len(clips), clips["group"].nunique(), accuracy)
+        block.comparisons.update(
+            {
+                column: _comparisons(own[own["column"] == column], spec.statistic, samples, seed)
+                for column in spec.columns
+            }
+        )
         for explainer in explainers:
-            of_paper, of_ours = theirs[theirs["explainer"] == explainer], part[part["explainer"] == explainer]
+            of_paper, of_ours = theirs[theirs["explainer"] == explainer], own[own["explainer"] == explainer]
             for variant in dict.fromkeys([*of_paper["variant"], *of_ours["variant"]]) or [""]:
                 cells = {
                     column: _cell(
@@ -341,8 +414,9 @@ def make_table(
                         spec.statistic,
                         samples,
                         seed,
+                        _mark(row_key(explainer, variant), block.comparisons[column], direction),
                     )
-                    for column in spec.columns
+                    for column, direction in spec.columns.items()
                 }
                 block.rows.append((explainer, variant, cells))
         blocks.append(block)
@@ -356,10 +430,12 @@ def _complete(records: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     records = records[records["column"].isin(list(spec.columns))].copy()
     if records.empty:
         raise AosaError(f"table {spec.name}: there is no record of {', '.join(spec.columns)}; run evaluate first")
-    for column, default in (("variant", ""), ("weight", 1.0), ("correct", None), ("group", None)):
+    for column, default in (
+        ("variant", ""), ("part", ""), ("weight", 1.0), ("correct", None), ("group", None), ("stratum", None)
+    ):  # fmt: skip
         if column not in records:
             records[column] = default
-    records["variant"] = records["variant"].fillna("")
+    records[["variant", "part"]] = records[["variant", "part"]].fillna("")
     records["weight"] = records["weight"].fillna(1.0).astype(float)
     records["value"] = records["value"].astype(float)
     records["group"] = records["group"].where(records["group"].notna(), records["clip"])
@@ -373,31 +449,70 @@ def _complete(records: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     return records
 
 
-def _cell(ours: pd.DataFrame, paper: pd.DataFrame, statistic: str, samples: int, seed: int) -> Cell:
-    printed = float(paper["value"].iloc[0]) if len(paper) else None
+def _scored(records: pd.DataFrame) -> pd.DataFrame:
     # A clip of weight 0 (no annotated frame) has no say in a ratio of sums.
-    scored = ours[ours["value"].notna() & (ours["weight"] > 0)].sort_values("clip")
+    return records[records["value"].notna() & (records["weight"] > 0)].sort_values("clip")
+
+
+def _cell(ours: pd.DataFrame, paper: pd.DataFrame, statistic: str, samples: int, seed: int, mark: str) -> Cell:
+    printed = float(paper["value"].iloc[0]) if len(paper) else None
+    scored = _scored(ours)
     if scored.empty:
         return Cell(paper=printed)
-    value, weight = scored["value"].to_numpy(), scored["weight"].to_numpy()
-    if statistic == "median":
-        estimate, weights = scored["value"].median(), None
-    else:
-        estimate, weights = (value * weight).sum() / weight.sum(), weight
+    value = scored["value"].to_numpy()
+    weights, strata = _weighting(scored, statistic)
     low, high = bootstrap_interval(
-        value, list(scored["group"]), weights, statistic=statistic, samples=samples, seed=seed
+        value, list(scored["group"]), weights, strata, statistic=statistic, samples=samples, seed=seed
     )
-    return Cell(printed, float(estimate), low, high, len(scored))
+    return Cell(printed, estimate(value, weights, strata, statistic), low, high, len(scored), mark)
+
+
+def _weighting(scored: pd.DataFrame, statistic: str) -> tuple[np.ndarray | None, list[str] | None]:
+    """Weights and strata of these clips, as the functions of `statistics` want them."""
+    if statistic == "median":
+        return None, None
+    return scored["weight"].to_numpy(), list(scored["stratum"]) if scored["stratum"].notna().any() else None
+
+
+def _comparisons(records: pd.DataFrame, statistic: str, samples: int, seed: int) -> list[Comparison]:
+    """All pairs of rows of one block in one column."""
+    scored = _scored(records)
+    if scored.empty:
+        return []
+    scored = scored.assign(row=[row_key(*pair) for pair in zip(scored["explainer"], scored["variant"], strict=True)])
+    rows = list(dict.fromkeys(row_key(*pair) for pair in zip(records["explainer"], records["variant"], strict=True)))
+    clips = scored.drop_duplicates("clip")
+    if (scored.groupby("clip")["weight"].nunique() > 1).any():
+        raise AosaError(f"column {scored['column'].iloc[0]}: the weight of a clip differs between explainers")
+    values = scored.pivot(index="clip", columns="row", values="value").reindex(clips["clip"])
+    weights, strata = _weighting(clips, statistic)
+    scores = {row: values[row].to_numpy() for row in rows if row in values}
+    return compare(scores, list(clips["group"]), weights, strata, statistic=statistic, samples=samples, seed=seed)
+
+
+def _mark(row: str, comparisons: list[Comparison], direction: str) -> str:
+    own = [pair for pair in comparisons if row in (pair.first, pair.second)]
+    rows = {name for pair in comparisons for name in (pair.first, pair.second)}
+    if not own or len(own) < len(rows) - 1 or not all(pair.beyond_noise for pair in own):
+        return ""
+    worse = sum((pair.difference > 0) != ((pair.first == row) == (direction == "higher")) for pair in own)
+    return "best" if worse == 0 else "second" if worse == 1 and len(own) > 1 else ""
 
 
 def _caption(spec: TableSpec, blocks: list[Block], records: pd.DataFrame, printed: pd.DataFrame) -> str:
-    sentences = [spec.title, "; ".join(f"{b.label}: {b.extent}" for b in blocks)]
+    # Parts are many, and their headings say the same.
+    sentences = [spec.title, "; ".join(f"{b.label}: {b.extent}" for b in blocks if not b.part)]
     unit = "groups of videos" if any(b.groups < b.n for b in blocks) else "videos"
     what = "median" if spec.statistic == "median" else "mean"
     sentences.append(f"Ours: {what} ± half the width of its 95 % bootstrap interval [low, high] over {unit}")
-    weighted = records.groupby("column")["weight"].nunique() > 1
+    if any(pairs for block in blocks for pairs in block.comparisons.values()):
+        sentences.append(
+            "Bold: best; underlined: second best; only where the row differs beyond noise from every other of its "
+            f"block on the same videos (sign-flip test over {unit}, p below {ALPHA} after Holm's correction)"
+        )
     # An average over classes is weighted as well, but says what it is in its name.
-    micro = [display_name(c) for c in spec.columns if weighted.get(c, False) and not c.endswith("_class")]
+    weighted = records[records["stratum"].isna()].groupby("column")["weight"].nunique() > 1
+    micro = [display_name(c) for c in spec.columns if weighted.get(c, False)]
     if micro:
         sentences.append(f"{', '.join(micro)}: ratio of sums over all annotated frames")
     if len(printed):
@@ -408,10 +523,16 @@ def _caption(spec: TableSpec, blocks: list[Block], records: pd.DataFrame, printe
     return " ".join(s if s.endswith((".", "!", "?")) else f"{s}." for s in (s.strip() for s in sentences) if s)
 
 
-def _markdown(text: str) -> str:
+def _marked(form: str, text: Text, escape: Callable[[str], str]) -> str:
+    return _MARKS[form][text.mark].format(escape(text.main)) + escape(text.rest)
+
+
+def escape_markdown(text: str) -> str:
+    """Text as GitHub shows it, in a table too."""
     return re.sub(r"([\\|*_<`])", r"\\\1", text)
 
 
+_GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "lambda", "mu", "rho", "sigma", "tau", "Delta")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -423,7 +544,7 @@ _LATEX = {
     "×": r"$\times$",
     "≥": r"$\geq$",
     "≤": r"$\leq$",
-    "σ": r"$\sigma$",
+    **{c: f"$\\{n}$" for c, n in zip("αβγδελμρστΔ", _GREEK, strict=True)},
     "–": "--",
     "—": "---",
     **{c: f"\\{c}" for c in "&%$#_{}"},

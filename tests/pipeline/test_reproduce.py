@@ -94,10 +94,10 @@ def test_only_correctly_classified_clips(done, stage):
     right = scored[scored["predicted"] == scored["label"]]
     assert 0 < len(right) < len(scored)
     assert stage("tabulate", "experiment=own", "experiment.name=right", "clips=correct").status == 0
-    rows = pd.read_csv(done / "right" / "right.csv").query("explainer == 'random' and column == 'deletion'")
+    rows = pd.read_csv(done / "right-correct" / "right.csv").query("explainer == 'random' and column == 'deletion'")
     assert rows["n"].tolist() == [len(right)]
     assert rows["ours"].tolist() == pytest.approx([right["deletion"].mean()], abs=1e-6)
-    assert "Only clips that the model classifies correctly" in (done / "right" / "right.md").read_text()
+    assert "Only clips that the model classifies correctly" in (done / "right-correct" / "right.md").read_text()
     ended = stage("tabulate", "experiment=own", "clips=some")
     assert ended.status == 1
     assert "clips=some: choose one of all, correct" in ended.err

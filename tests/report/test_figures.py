@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from aosa.errors import AosaError
-from aosa.report.figures import curves, curves_figure
+from aosa.report.figures import curves, curves_figure, save, scores_figure
+from aosa.report.tables import TableSpec, make_table, paper_values
 
 STEPS = np.linspace(0, 1, 29)
 
@@ -69,3 +71,36 @@ def test_refuses_no_records_and_curves_of_different_lengths(tmp_path):
     short = {**record("aosa", "c", 0.1), "deletion": [1.0, 0.0]}
     with pytest.raises(AosaError, match="deletion curves of aosa"):
         curves([*RECORDS, short], tmp_path / "x.png")
+
+
+def small_table(printed=None):
+    records = pd.DataFrame(
+        {"dataset": "ucf101", "model": "r3d50", "explainer": e, "column": c, "clip": f"c{i:02d}", "value": v + i / 100}
+        for e, v in (("aosa", 0.2), ("osa", 0.4), ("random", 0.6))
+        for c in ("deletion", "insertion")
+        for i in range(14)
+    )
+    return make_table(records, TableSpec("t", "T", {"deletion": "lower", "insertion": "higher"}), printed)
+
+
+def test_scores_are_where_the_table_has_them():
+    deletion, insertion = scores_figure(small_table(paper_values("aosa_journal", "I"))).axes
+    names = [t.get_text() for t in deletion.get_yticklabels()]
+    assert names == ["Grad-CAM", "OSA", "SmoothGrad", "STEP", "AOSA", "AOSA-approx", "Random"]
+    ours = {line.get_ydata()[0]: line for line in deletion.get_lines() if line.get_marker() == "o"}
+    paper = {line.get_ydata()[0]: line for line in deletion.get_lines() if line.get_marker() == "x"}
+    ranges = {line.get_ydata()[0]: line.get_xdata() for line in deletion.get_lines() if line.get_marker() == "None"}
+    assert {names[y]: line.get_xdata()[0] for y, line in ours.items()} == pytest.approx(
+        {"OSA": 0.465, "AOSA": 0.265, "Random": 0.665}
+    )
+    assert {names[y]: line.get_xdata()[0] for y, line in paper.items()}["AOSA"] == 0.158
+    assert ranges[4][0] < 0.265 < ranges[4][1]
+    filled = {names[y] for y, line in ours.items() if line.get_markerfacecolor() != "white"}
+    assert filled == {"AOSA", "OSA"}
+    assert insertion.get_title(loc="left") == "Insertion ↑"
+
+
+def test_saved_as_picture_and_vector_file(tmp_path):
+    picture, vector = save(scores_figure(small_table()), tmp_path / "t.png")
+    assert Image.open(picture).size[0] > 500
+    assert vector.read_bytes().startswith(b"%PDF")

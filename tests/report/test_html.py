@@ -10,6 +10,7 @@ import torch
 
 from aosa.clip import Clip
 from aosa.errors import AosaError
+from aosa.report.claims import Claim, Verdict
 from aosa.report.figures import curves
 from aosa.report.html import write_report
 from aosa.report.overlay import comparison_sheet, overlay, save_png
@@ -59,6 +60,7 @@ def report(tmp_path_factory) -> Path:
         folder,
         title="Demo <report>",
         tables=[table],
+        verdicts=[Verdict(Claim("<AOSA> wins", "deletion", "aosa"), "moving_shapes", "r3d_tiny", "holds", 6, "why")],
         curves_png="curves.png",
         gallery=gallery,
         failures=[{"clip": "broken.avi", "reason": "<script>document.title = 'injected'</script>"}],
@@ -82,6 +84,7 @@ def test_says_the_scores_the_failures_and_where_it_comes_from(report):
         "probability 0.750",
         "Deletion 0.125",
         "S-PT –",
+        "<td>&lt;AOSA&gt; wins</td><td>R3D-tiny on Moving shapes</td><td><b>holds</b></td><td>6</td><td>why</td>",
     ):
         assert text in page, text
 

@@ -144,6 +144,17 @@ def test_refuses_what_is_not_a_video(tmp_path):
     assert not (tmp_path / "x.mp4").exists()
 
 
+def test_frames_may_come_one_by_one(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+    whole, one_by_one = (save_video(f, tmp_path / "x.mp4").read_bytes() for f in (frames, iter(frames)))
+    assert one_by_one == whole
+    with pytest.raises(AosaError, match="the size of the frames changes"):
+        save_video(iter([frames[0], frames[0, 1:]]), tmp_path / "y.mp4")
+    with pytest.raises(AosaError, match="got none"):
+        save_video(iter([]), tmp_path / "y.mp4")
+    assert not (tmp_path / "y.mp4").exists()
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "x"

@@ -2,9 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from aosa.errors import AosaError
-from aosa.report.statistics import bootstrap_interval, bootstrap_ratio
+from aosa.report.statistics import ALPHA, bootstrap_interval, bootstrap_ratio, compare, estimate, holm
 
 
 def test_agrees_with_normal_theory():
@@ -106,8 +107,199 @@ def test_one_recording_has_no_interval():
         (lambda: bootstrap_ratio([1, 2], [1, -1]), "at least 0"),
         (lambda: bootstrap_interval([0.1, 0.2], statistic="mode"), "mean, or median"),
         (lambda: bootstrap_interval([0.1, 0.2], weights=[1, 2], statistic="median"), "without weights"),
+        (lambda: bootstrap_interval([0.1, 0.2], strata=["a"]), "1 strata for 2 values"),
+        (lambda: estimate([0.1, 0.2], strata=["a", "b"], statistic="median"), "without weights or strata"),
+        (lambda: estimate([0.1, float("nan")]), "finite"),
+        (lambda: compare({"a": [0.1, 0.2], "b": [0.1, 0.2]}, weights=[1.0]), "1 weights for 2 values"),
+        (lambda: compare({"a": [0.1, 0.2], "b": [0.1, 0.2]}, ["g"]), "1 groups for 2 values"),
     ],
 )
 def test_refuses(call, message):
     with pytest.raises(AosaError, match=message):
         call()
+
+
+def clustered(rng, groups=30, clips=4):
+    """Scores of mean 0.5 of clips whose recording makes most of the difference, and the recordings."""
+    recording = rng.normal(0, 0.2, groups).repeat(clips)
+    return 0.5 + recording + rng.normal(0, 0.05, groups * clips), [f"g{i // clips:02d}" for i in range(groups * clips)]
+
+
+def test_covers_the_truth_when_clips_share_recordings():
+    rng = np.random.default_rng(20)
+    inside = {"grouped": 0, "alone": 0}
+    for _ in range(300):
+        values, groups = clustered(rng)
+        for kind, labels in (("grouped", groups), ("alone", None)):
+            low, high = bootstrap_interval(values, labels, samples=300)
+            inside[kind] += low <= 0.5 <= high
+    # The percentile interval of 30 groups covers .93; ± 3 standard errors of 300 trials.
+    assert 0.885 <= inside["grouped"] / 300 <= 0.975
+    # As if each clip were a recording, the interval is half as wide as it should be.
+    assert inside["alone"] / 300 < 0.80
+
+
+def test_ratio_of_sums_covers_the_truth():
+    rng = np.random.default_rng(21)
+    inside = 0
+    for _ in range(300):
+        frames = rng.integers(1, 17, 40)
+        # Long clips are hit more often, so that the ratio of sums is not the mean of ratios.
+        hits = rng.binomial(frames, 0.3 + 0.03 * frames)
+        low, high = bootstrap_ratio(hits, frames, samples=300)
+        sizes = np.arange(1, 17)
+        inside += low <= (sizes * (0.3 + 0.03 * sizes)).sum() / sizes.sum() <= high
+    assert 0.89 <= inside / 300 <= 0.98
+
+
+def test_average_over_classes_by_hand():
+    value, frames, classes = [1.0, 0.0, 0.5], [2.0, 8.0, 4.0], ["a", "a", "b"]
+    assert estimate(value, frames) == 4 / 14
+    assert estimate(value, frames, classes) == (2 / 10 + 2 / 4) / 2
+    # Two recordings, one of each class: a resample holds class a alone, both, or class b alone.
+    low, high = bootstrap_interval(value, ["g", "g", "h"], frames, classes)
+    assert (low, high) == pytest.approx((0.2, 0.5))
+    assert bootstrap_interval(value, ["g", "g", "h"], frames, classes, level=0.2) == pytest.approx((0.35, 0.35))
+
+
+def test_average_over_classes_covers_the_truth_whatever_the_number_of_frames():
+    rng = np.random.default_rng(22)
+    chance, inside = np.array([0.2, 0.5, 0.9]).repeat(15), 0
+    for _ in range(300):
+        frames = rng.integers(1, 30, 45) * np.array([1, 5, 2]).repeat(15)
+        value = rng.binomial(frames, chance) / frames
+        low, high = bootstrap_interval(value, None, frames, list(chance), samples=300)
+        inside += low <= chance.mean() <= high
+    assert 0.89 <= inside / 300 <= 0.99
+
+
+def test_one_class_is_no_class():
+    rng = np.random.default_rng(23)
+    value, frames = rng.random(12), rng.integers(1, 9, 12)
+    assert bootstrap_interval(value, None, frames, ["a"] * 12) == bootstrap_interval(value, None, frames)
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [([1, 2, 3], 2 / 8), ([1, 2, -3], 1.0), ([1, 1, 1, 1, 1, 1], 2 / 64), ([0, 0, 5], 1.0), ([5, 1, -1], 6 / 8)],
+)
+def test_p_value_counts_all_ways_to_turn_the_signs(differences, p):
+    (pair,) = compare({"a": np.array(differences, float), "b": np.zeros(len(differences))})
+    assert pair.p == p
+    assert pair.difference == pytest.approx(np.mean(differences))
+
+
+@pytest.mark.parametrize("flips", [20_000, 1000])
+def test_p_value_is_that_of_scipy(flips):
+    rng = np.random.default_rng(24)
+    a, b = rng.normal(0.3, 1, 12), rng.normal(0, 1, 12)
+    expected = stats.permutation_test(
+        (a, b), lambda x, y, axis: (x - y).mean(axis), permutation_type="samples", vectorized=True, n_resamples=np.inf
+    ).pvalue
+    (pair,) = compare({"a": a, "b": b}, flips=flips)
+    assert pair.p == pytest.approx(expected, abs=1e-12 if flips == 20_000 else 0.06)
+
+
+def test_a_recording_turns_its_sign_as_one():
+    a = np.array([0.3, 0.1, 0.4, 0.2]).repeat(5)
+    (pair,) = compare({"a": a, "b": np.zeros(20)}, [f"g{i // 5}" for i in range(20)])
+    assert (pair.p, pair.n) == (2 / 16, 20)
+    low, high = bootstrap_interval(a, [f"g{i // 5}" for i in range(20)])
+    assert (pair.low, pair.high) == pytest.approx((low, high))
+
+
+def test_median_is_compared_by_the_sign_test():
+    rng = np.random.default_rng(25)
+    differences = np.array([9.0, 1, 2, 3, 4, 5, 6, 7, -0.1, -0.2, 0])
+    a = rng.random(11)
+    (pair,) = compare({"a": a + differences, "b": a}, statistic="median")
+    assert pair.p == pytest.approx(stats.binomtest(8, 10).pvalue)
+    assert pair.difference == pytest.approx(3)
+    assert (pair.low, pair.high) == pytest.approx(bootstrap_interval(differences, statistic="median"))
+
+
+def test_a_pair_is_compared_on_the_videos_it_shares():
+    nan = float("nan")
+    scores = {"a": [1.0, 2.0, 3.0, nan], "b": [nan, 1.0, 1.0, 1.0], "c": [nan, nan, nan, 0.5], "d": [nan] * 4}
+    pairs = compare(scores)
+    assert [(p.first, p.second, p.n, p.difference) for p in pairs] == [("a", "b", 2, 1.5), ("b", "c", 1, 0.5)]
+    assert math.isnan(pairs[1].low)
+    assert [p.p for p in pairs] == [0.5, 1.0]
+
+
+def test_ratios_of_sums_are_compared_by_their_sums():
+    frames = np.array([10.0, 1.0, 0.0])
+    (pair,) = compare({"a": [0.5, 1.0, 9.0], "b": [0.4, 0.0, 0.0]}, weights=frames)
+    assert pair.difference == pytest.approx((5 + 1 - 4) / 11)
+    assert (pair.low, pair.high) == pytest.approx((0.1, 1.0))
+    assert pair.n == 2
+
+
+def test_averages_over_classes_are_compared_by_their_averages():
+    frames, classes = [10.0, 2.0, 4.0], ["a", "a", "b"]
+    (pair,) = compare({"a": [0.5, 1.0, 0.5], "b": [0.4, 0.5, 0.0]}, weights=frames, strata=classes)
+    assert pair.difference == pytest.approx(((1 + 1) / 12 + 2 / 4) / 2)
+    # Turned alone, class b's half outweighs both videos of class a.
+    assert pair.p == 2 / 8
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.5, 0.6, 0.9]), [1, 1, 1])
+
+
+def test_corrected_for_the_number_of_pairs():
+    rng = np.random.default_rng(26)
+    pairs = compare({name: rng.normal(k / 2, 1, 14) for k, name in enumerate("abcd")})
+    assert len(pairs) == 6
+    np.testing.assert_allclose([p.adjusted for p in pairs], holm([p.p for p in pairs]))
+
+
+def simulated(rng, gains):
+    """Explainers on 20 recordings of 3 clips, which are hard or easy for all of them."""
+    video = rng.normal(0, 1, 20).repeat(3)
+    shared = {g: rng.exponential(0.5, 20).repeat(3) - 0.5 for g in range(len(gains))}
+    return {str(k): video + gain + shared[k] + rng.normal(0, 0.1, 60) for k, gain in enumerate(gains)}
+
+
+def test_explainers_that_are_alike_seldom_differ_beyond_noise():
+    rng, groups = np.random.default_rng(27), [f"g{i // 3:02d}" for i in range(60)]
+    wrong = {"corrected": 0, "uncorrected": 0, "clips alone": 0}
+    for _ in range(300):
+        scores = simulated(rng, [0, 0, 0, 0])
+        pairs = compare(scores, groups, samples=10, flips=1000)
+        wrong["corrected"] += any(p.beyond_noise for p in pairs)
+        wrong["uncorrected"] += any(p.p < ALPHA for p in pairs)
+        wrong["clips alone"] += any(p.beyond_noise for p in compare(scores, samples=10, flips=1000))
+    # Any false mark in 5 of 100 tables; ± 3 standard errors of 300 trials.
+    assert wrong["corrected"] / 300 <= ALPHA + 0.038
+    assert wrong["uncorrected"] / 300 > 0.10
+    assert wrong["clips alone"] / 300 > 0.20
+
+
+def test_a_difference_is_found_though_the_intervals_overlap():
+    rng, groups = np.random.default_rng(28), [f"g{i // 3:02d}" for i in range(60)]
+    found = inside = 0
+    for _ in range(100):
+        scores = simulated(rng, [0, 0.8])
+        (pair,) = compare(scores, groups, samples=300, flips=1000)
+        (_, high), (low, _) = bootstrap_interval(scores["0"], groups), bootstrap_interval(scores["1"], groups)
+        found += pair.beyond_noise and pair.difference < 0 and high > low
+        inside += pair.low <= -0.8 <= pair.high
+    assert found >= 70
+    assert 86 <= inside <= 99
+
+
+def test_order_of_the_videos_does_not_matter_for_pairs():
+    rng = np.random.default_rng(29)
+    scores = {name: rng.random(30) for name in "abc"}
+    groups, frames, order = rng.integers(0, 9, 30).astype(str), rng.random(30), rng.permutation(30)
+    there = compare(scores, list(groups), frames)
+    back = compare({name: v[order] for name, v in scores.items()}, list(groups[order]), frames[order])
+    for one, two in zip(there, back, strict=True):
+        assert vars(one) == pytest.approx(vars(two), abs=1e-12)
+
+
+def test_nothing_to_compare():
+    assert compare({"a": [0.1, 0.2]}) == []
+    assert compare({}) == []

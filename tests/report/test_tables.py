@@ -1,13 +1,15 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from aosa.errors import AosaError, ConfigError
-from aosa.report.statistics import bootstrap_interval
+from aosa.report.statistics import bootstrap_interval, compare
 from aosa.report.tables import TableSpec, display_name, make_table, paper_values
 
 COLUMNS = {"deletion": "lower", "insertion": "higher"}
@@ -104,7 +106,7 @@ def test_variants_of_one_explainer_are_rows_of_their_own():
         *several(column="seconds", variant="stride=8"), *several(column="seconds", variant="stride=4 box=8")
     )
     table = make_table(records, spec(columns={"seconds": "lower"}), paper_values("aosa_journal", "V"))
-    names = [row[0] for _, rows in table.body() for row in rows]
+    names = [row[0].main for _, rows in table.body() for row in rows]
     assert "AOSA (stride=8)" in names
     assert "AOSA (stride=4 box=8)" in names
 
@@ -124,7 +126,7 @@ def test_one_video_has_a_value_without_an_interval():
 def test_explainers_are_in_the_order_of_the_spec():
     records = frame(*several(), *several("osa"), *several("mine"))
     table = make_table(records, spec(explainers=["mine", "aosa"]))
-    assert [row[0] for _, rows in table.body() for row in rows] == ["mine", "AOSA"]
+    assert [row[0].main for _, rows in table.body() for row in rows] == ["mine", "AOSA"]
 
 
 def test_latex_has_balanced_braces_equal_columns_and_no_bare_specials():
@@ -194,3 +196,139 @@ def test_refuses_an_unknown_table():
         paper_values("aosa_journal", "IX")
     with pytest.raises(ConfigError, match="paper=nature: there are printed values for aosa_journal"):
         paper_values("nature")
+
+
+def ranked(gaps, videos=14, column="deletion", **other):
+    """Records of explainers whose scores are these distances above their common videos', give or take a little."""
+    rng = np.random.default_rng(1)
+    video = rng.random(videos)
+    return frame(
+        *(
+            record(name, column, f"c{i:02d}", value, **other)
+            for name, gap in gaps.items()
+            for i, value in enumerate(video + gap + rng.normal(0, 0.01, videos))
+        )
+    )
+
+
+def marks(table):
+    return {r["explainer"]: r["mark"] for r in lines(table) if r["ours"]}
+
+
+@pytest.mark.parametrize(
+    ("gaps", "direction", "expected"),
+    [
+        ({"aosa": 0.2, "osa": 0.5, "random": 0.9}, "lower", {"aosa": "best", "osa": "second", "random": ""}),
+        ({"aosa": 0.2, "osa": 0.5, "random": 0.9}, "higher", {"aosa": "", "osa": "second", "random": "best"}),
+        # The first two cannot be told apart, so that neither is the best; nor is the third the second.
+        ({"aosa": 0.2, "osa": 0.2, "random": 0.9}, "lower", {"aosa": "", "osa": "", "random": ""}),
+        ({"aosa": 0.2, "osa": 0.9, "random": 0.9}, "lower", {"aosa": "best", "osa": "", "random": ""}),
+        # The worse of two is not the second best.
+        ({"aosa": 0.2, "random": 0.9}, "lower", {"aosa": "best", "random": ""}),
+        ({"aosa": 0.2}, "lower", {"aosa": ""}),
+    ],
+)
+def test_marks_only_what_differs_beyond_noise(gaps, direction, expected):
+    assert marks(make_table(ranked(gaps), spec(columns={"deletion": direction}))) == expected
+
+
+def test_nothing_is_marked_on_too_few_videos():
+    table = make_table(ranked({"aosa": 0.2, "osa": 0.5, "random": 0.9}, videos=4), spec(columns={"deletion": "lower"}))
+    assert set(marks(table).values()) == {""}
+
+
+def test_marks_are_bold_and_underlined():
+    records = ranked({"aosa": 0.0, "osa": 0.5, "random": 0.9})
+    table = make_table(records, spec(columns={"deletion": "lower"}), paper_values("aosa_journal", "I"))
+    number = {r["explainer"]: f"{float(r['ours']):.3f}" for r in lines(table) if r["ours"]}
+    assert f"| AOSA | 0.158 | **{number['aosa']}** ± " in table.to_markdown()
+    assert f"| OSA | 0.160 | <ins>{number['osa']}</ins> ± " in table.to_markdown()
+    assert rf"AOSA & 0.158 & \textbf{{{number['aosa']}}} $\pm$ " in table.to_latex()
+    assert rf"OSA & 0.160 & \underline{{{number['osa']}}} $\pm$ " in table.to_latex()
+    assert f"<b>{number['aosa']}</b> ± " in table.to_html()
+    assert f"<ins>{number['osa']}</ins> ± " in table.to_html()
+    assert "Bold: best; underlined: second best" in table.caption
+
+
+def test_pairs_are_those_of_the_statistics():
+    records = ranked({"aosa": 0.0, "osa": 0.005, "random": 0.9}).assign(group=[f"g{i % 14 // 2}" for i in range(42)])
+    table = make_table(records, spec(columns={"deletion": "lower"}))
+    pairs = list(csv.DictReader(io.StringIO(table.pairs_csv())))
+    scores = {name: part["value"].to_numpy() for name, part in records.groupby("explainer", sort=False)}
+    expected = compare(scores, [f"g{i // 2}" for i in range(14)])
+    assert len(pairs) == 3
+    for row, pair in zip(pairs, expected, strict=True):
+        assert (row["dataset"], row["model"], row["column"]) == ("ucf101", "r3d50", "deletion")
+        assert (row["first"], row["second"], int(row["n"])) == (pair.first, pair.second, 14)
+        for key in ("difference", "low", "high", "p", "adjusted"):
+            assert float(row[key]) == pytest.approx(getattr(pair, key), rel=1e-4)
+
+
+def test_variants_are_compared_as_rows_of_their_own():
+    records = frame(*several(variant="stride=8"), *several(values=(0.5, 0.6, 0.9), variant="stride=4"))
+    (pair,) = make_table(records, spec(columns={"deletion": "lower"})).blocks[0].comparisons["deletion"]
+    assert (pair.first, pair.second) == ("aosa (stride=8)", "aosa (stride=4)")
+    assert pair.difference == pytest.approx(-0.11 / 0.3)
+
+
+def test_average_over_strata():
+    shares = {"c0": ("a", 1.0, 2), "c1": ("a", 0.0, 8), "c2": ("b", 0.5, 4)}
+    records = [
+        record(column="spt_class", clip=c, value=share, weight=frames, stratum=name)
+        for c, (name, share, frames) in shares.items()
+    ]
+    table = make_table(frame(*records), spec(columns={"spt_class": "higher"}))
+    assert float(lines(table)[0]["ours"]) == pytest.approx((2 / 10 + 1 / 2) / 2)
+    assert "ratio of sums" not in table.caption
+
+
+def test_parts_are_blocks_of_their_own():
+    records = frame(*several()).assign(part=["class x", "class y", "class y"])
+    table = make_table(records, spec(columns={"deletion": "lower"}))
+    assert [h for h, _ in table.body()] == [
+        "R3D-50 on UCF101, class x (1 video)",
+        "R3D-50 on UCF101, class y (2 videos)",
+    ]
+    assert [(r["part"], float(r["ours"])) for r in lines(table)] == [("class x", 0.1), ("class y", 0.4)]
+
+
+def test_page_of_a_table_escapes_text_and_asks_no_outside_host():
+    page = make_table(frame(*several("<b>&mine")), spec(title="A <title>")).to_html()
+    assert "<title>A &lt;title&gt;</title>" in page
+    assert "&lt;b&gt;&amp;mine" in page
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
+
+
+def test_latex_compiles(tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+    records = pd.concat(
+        [ranked({"aosa": 0.0, "osa": 0.5, "a_b & 100% #{}~^\\": 0.9}), frame(*several()).assign(model="m_1")]
+    )
+    table = make_table(records, spec(settings="K ≥ 3, 8×16, σ − τ – “x”"), paper_values("aosa_journal", "I"))
+    packages = r"\usepackage[landscape,margin=1cm]{geometry}\usepackage{booktabs}"
+    text = rf"\documentclass{{article}}{packages}\begin{{document}}{table.to_latex()}\end{{document}}"
+    (tmp_path / "t.tex").write_text(text, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert ended.returncode == 0, ended.stdout[-2000:]
+    assert "Undefined control sequence" not in ended.stdout
+    assert (tmp_path / "t.pdf").stat().st_size > 1000
+
+
+def test_decimals():
+    table = make_table(frame(*several()), spec(decimals=1), paper_values("aosa_journal", "I"))
+    assert "| AOSA | 0.2 | 0.3 ± 0.2 [0.1, 0.6] |" in table.to_markdown()
+
+
+def test_refuses_statistic_and_decimals_that_there_are_not():
+    with pytest.raises(ConfigError, match=r"experiment\.statistic=mode: choose one of mean, median"):
+        spec(statistic="mode")
+    with pytest.raises(ConfigError, match=r"experiment\.decimals=-1"):
+        spec(decimals=-1)
+
+
+def test_refuses_weights_that_differ_between_explainers():
+    records = frame(*several(column="spt", weight=2), *several("osa", "spt", weight=3))
+    with pytest.raises(AosaError, match="column spt: the weight of a clip differs between explainers"):
+        make_table(records, spec(columns={"spt": "higher"}))

@@ -1,0 +1,86 @@
+"""Where a table's cell comes from: its config, commit, environment and videos."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from omegaconf import DictConfig, OmegaConf
+
+from aosa.errors import AosaError, ConfigError
+from aosa.pipeline.common import absent
+from aosa.pipeline.experiment import Unit, collect, columns_of, spec_of
+from aosa.pipeline.store import Folder
+from aosa.report.tables import make_table
+
+
+def trace(config: DictConfig, all_units: list[Unit]) -> str:
+    """What the cell ``explain_cell`` of an experiment's table is made of.
+
+    The cell is ``explainer/column`` (``aosa/overall``), or ``dataset/model/explainer/column`` where the experiment has
+    several data sets or models.
+
+    Raises:
+        ConfigError: no such cell, or several.
+        AosaError: it has no record.
+    """
+    unit, column = _find(config, all_units)
+    results = collect([unit], config.clips)
+    scores = results.scores[results.scores["column"] == column]
+    if scores["value"].notna().sum() == 0:
+        raise AosaError(
+            f"explain_cell={config.explain_cell}: there is no record; run {unit.command('explain')}, then evaluate"
+        )
+    table = make_table(scores, spec_of(config, {column: results.columns[column]}, [unit.explainer]))
+    metric = next(m for m in unit.metrics if column in columns_of([replace(unit, metrics=[m])]))
+    records = unit.job.records(unit.metric(metric), metric)
+    shown = scores.sort_values("clip")[["clip", "value", "weight", "group", "class_name", "correct"]]
+    return "\n".join(
+        [
+            table.to_markdown(),
+            "commands:",
+            f"  {unit.command('explain')}",
+            f"  {unit.command('evaluate', f'metric={metric}', *unit.metric_options.get(metric, []))}",
+            f"maps: {unit.job.maps.path}",
+            *_made(unit.job.maps, list(shown["clip"])),
+            f"records: {records.path}",
+            *_made(records, list(shown["clip"])),
+            "config:",
+            *(f"  {line}" for line in _config(records, unit, metric).splitlines()),
+            f"videos ({absent(unit.job.dataset) or 'all listed are there'}):",
+            shown.to_csv(index=False, lineterminator="\n"),
+        ]
+    )
+
+
+def _find(config: DictConfig, all_units: list[Unit]) -> tuple[Unit, str]:
+    cell = f"explain_cell={config.explain_cell}"
+    *place, explainer, column = ["", *str(config.explain_cell).split("/")]
+    if len(place) not in (1, 3):
+        raise ConfigError(f"{cell}: give explainer/column, or dataset/model/explainer/column")
+    there = [u for u in all_units if u.explainer == explainer and place[1:] in ([], [u.dataset, u.model])]
+    found = [unit for unit in there if column in columns_of([unit])]
+    if len(found) != 1:
+        known = [
+            f"{unit.dataset}/{unit.model}/{unit.explainer}/{name}"
+            for unit in found or there or all_units
+            for name in ([column] if found else columns_of([unit]))
+        ]
+        wrong = "there are several such cells" if found else "there is no such cell"
+        raise ConfigError(f"{cell}: {wrong}; choose one of {', '.join(known)}")
+    return found[0], column
+
+
+def _made(folder: Folder, clips: list[str]) -> list[str]:
+    """What ran, with how many of the clips it made: versions, commit, device."""
+    notes = [{k: v for k, v in folder.times(clip).items() if k != "seconds"} for clip in clips]
+    made = Counter(", ".join(f"{k} {v}" for k, v in note.items()) or "unknown" for note in notes)
+    return [f"  {count} by {about}" for about, count in made.items()]
+
+
+def _config(records: Folder, unit: Unit, metric: str) -> str:
+    """The config that is kept beside the records."""
+    try:
+        return (records.path / "config.yaml").read_text(encoding="utf-8")
+    except OSError:
+        return OmegaConf.to_yaml(unit.evaluation(metric), resolve=True)
