@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from aosa.errors import ConfigError
 from aosa.metrics.accuracy import Accuracy
 from aosa.pipeline.common import Job, choice, environment, walk
 from aosa.pipeline.store import RecordFolder, digest
+from aosa.pipeline.tracking import Tracker, track, track_records
 from aosa.report.statistics import bootstrap_interval
 
 Interval = tuple[float, float]
@@ -103,7 +105,9 @@ def evaluate_accuracy(config: DictConfig, metric: Accuracy) -> int:
         ConfigError: no video of a class that the model knows.
     """
     job = Job(config)
-    status, measured = measure(job, metric)
+    title, about = f"{job.model.name} / {job.dataset.name}", environment(job.model)
+    with track(config, "evaluate", title, job.dataset.name, environment=about) as tracker:
+        status, measured = measure(job, metric, tracker)
     if measured is not None:
         print(measured)
     print(f"records: {_folder(job, metric, choice(config, 'metric')).path}")
@@ -115,7 +119,7 @@ def gate(config: DictConfig, metric: Accuracy, margin: float) -> int:
     `Measured.warning`. Returns the exit status of the videos."""
     job = Job(config)
     try:
-        status, measured = measure(job, metric)
+        status, measured = measure(job, metric, Tracker())
     except ConfigError as error:
         print(f"accuracy of {job.model.name} on {job.dataset.name} is not measured: {error}")
         return 0
@@ -126,7 +130,7 @@ def gate(config: DictConfig, metric: Accuracy, margin: float) -> int:
     return status
 
 
-def measure(job: Job, metric: Accuracy) -> tuple[int, Measured | None]:
+def measure(job: Job, metric: Accuracy, tracker: Tracker) -> tuple[int, Measured | None]:
     """Classify every video that has no record of its present content yet, and sum up. Records lie under
     ``<output_root>/records/<dataset>/<model>/<metric>-<digest>/``.
 
@@ -167,7 +171,9 @@ def measure(job: Job, metric: Accuracy) -> tuple[int, Measured | None]:
         )
 
     title = f"{name} of {job.model.name} on {job.dataset.name}"
-    status = walk(known, folder, "evaluate", title, done, classify, environment(job.model))
+    log = partial(tracker.log, f"evaluate/{name}")
+    status = walk(known, folder, "evaluate", title, done, classify, environment(job.model), log)
+    track_records(tracker, name, metric, folder, known)
     records = [r for e in known if folder.failure(e.id) is None and (r := folder.load(e.id)) is not None]
     return status, _sum_up(job, metric, records, len(entries), len(known)) if records else None
 

@@ -90,6 +90,11 @@ class Job:
     def explainer_name(self) -> str:
         return choice(self.config, "explainer")
 
+    @property
+    def title(self) -> str:
+        """Explainer / model / data set."""
+        return f"{self.explainer_name} / {self.model.name} / {self.dataset.name}"
+
     @cached_property
     def identity(self) -> dict[str, object]:
         """All that changes a map, but for the clip's own content, which each map holds."""
@@ -235,17 +240,18 @@ def walk(
     done: Callable[[Entry], bool],
     do: Callable[[Entry], None],
     about: dict[str, Any],
+    log: Callable[..., None],
 ) -> int:
     """Do every entry that is not done, with a progress bar; go on past those that fail, and list them.
 
     A failure is kept with its reason in the folder's ``failures.csv``; the exit status says so. What stops
     the whole run is an error of config or checkpoint, or a result that cannot be written. `about` (what ran) is
-    kept with each clip's time.
+    kept with each clip's time; `log` is told the progress after each clip that was done or failed now.
 
     Returns:
         exit status: 0, or `FAILED`.
     """
-    failed = 0
+    failed = made = 0
     bar = tqdm(entries, desc=title, unit="clip", mininterval=0.5, dynamic_ncols=True)
     for entry in bar:
         start = time.perf_counter()
@@ -263,11 +269,14 @@ def walk(
             failed += 1
             reason = str(error) if type(error).__module__.startswith("aosa") else f"{type(error).__name__}: {error}"
             folder.fail(entry.id, stage, reason)
+            log(made=made, failed=failed)
             tqdm.write(f"failed: {entry.id}: {reason}", file=sys.stderr)
             continue
         folder.forgive(entry.id)
         if not already:
-            folder.time(entry.id, seconds=round(time.perf_counter() - start, 6), **about)
+            made, seconds = made + 1, round(time.perf_counter() - start, 6)
+            folder.time(entry.id, seconds=seconds, **about)
+            log(made=made, failed=failed, seconds=seconds)
     write_failures(folder, entries)
     if failed:
         print(f"{failed} of {len(entries)} videos failed; reasons in {folder.path / 'failures.csv'}", file=sys.stderr)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,15 +15,16 @@ from aosa.errors import AosaError
 from aosa.metrics import Accuracy, Metric
 from aosa.pipeline.accuracy import evaluate_accuracy
 from aosa.pipeline.common import Job, check_common, choice, environment, walk
+from aosa.pipeline.tracking import Tracker, track, track_records
 
 
-def run(config: DictConfig) -> int:
+def run(config: DictConfig, within: Tracker | None = None) -> int:
     """Score the maps that explain wrote for the same ``dataset``, ``model``, ``explainer`` by ``metric``.
 
     Records lie under ``<output_root>/records/<dataset>/<model>/<explainer>-<digest>/<metric>-<digest>/``, one JSON
     per clip, without times, so that they are the same bytes whenever they are made. One that is there for the
-    present map is kept. ``metric=accuracy`` needs neither maps nor explainer, see `aosa.pipeline.accuracy`. Returns the
-    exit status.
+    present map is kept. ``metric=accuracy`` needs neither maps nor explainer, see `aosa.pipeline.accuracy`. It is
+    tracked as a run of its own, or `within` one. Returns the exit status.
 
     Raises:
         AosaError: there are no maps yet.
@@ -67,7 +70,11 @@ def run(config: DictConfig) -> int:
             },
         )
 
-    title = f"evaluate {name} of {job.explainer_name} / {job.model.name} / {job.dataset.name}"
-    status = walk(entries, folder, "evaluate", title, done, evaluate, environment(job.model))
+    about, title = environment(job.model), f"evaluate {name} of {job.title}"
+    tracked = track(config, "evaluate", job.title, job.dataset.name, maps=maps.path.name, environment=about)
+    with nullcontext(within) if within else tracked as tracker:
+        log = partial(tracker.log, f"evaluate/{name}")
+        status = walk(entries, folder, "evaluate", title, done, evaluate, about, log)
+        track_records(tracker, name, metric, folder, entries)
     print(f"records: {folder.path}")
     return status

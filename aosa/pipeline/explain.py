@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
+
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.data.base import Entry
 from aosa.pipeline.common import Job, absent, check_common, environment, walk
+from aosa.pipeline.tracking import Tracker, track, track_maps
 
 
-def run(config: DictConfig) -> int:
+def run(config: DictConfig, within: Tracker | None = None) -> int:
     """Make the map of every video of ``dataset`` for ``model`` by ``explainer``.
 
     Maps lie under ``<output_root>/maps/<dataset>/<model>/<explainer>-<digest>/``, the digest naming all that
-    changes a map; one that is there and valid is kept. Returns the exit status.
+    changes a map; one that is there and valid is kept. It is tracked as a run of its own, or
+    `within` one. Returns the exit status.
     """
     check_common(config)
     job = Job(config)
@@ -44,7 +49,11 @@ def run(config: DictConfig) -> int:
         }
         folder.save(entry.id, saliency, meta)
 
-    title = f"explain {job.explainer_name} / {job.model.name} / {job.dataset.name}"
-    status = walk(entries, folder, "explain", title, done, explain, environment(job.model))
+    about = environment(job.model)
+    tracked = track(config, "explain", job.title, job.dataset.name, maps=folder.path.name, environment=about)
+    with nullcontext(within) if within else tracked as tracker:
+        log = partial(tracker.log, "explain")
+        status = walk(entries, folder, "explain", f"explain {job.title}", done, explain, about, log)
+        track_maps(tracker, job, entries)
     print(f"maps: {folder.path}")
     return status

@@ -6,6 +6,8 @@ import inspect
 import logging
 import math
 import re
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,9 @@ from aosa.models import VideoModel, randomise
 from aosa.models.base import pick_device
 from aosa.models.checkpoints import replace_head
 from aosa.options import check_choice, check_range, check_whole
-from aosa.pipeline.common import FAILED, check_common, mapped
+from aosa.pipeline.common import FAILED, check_common, environment, mapped
 from aosa.pipeline.store import digest
+from aosa.pipeline.tracking import Tracker, dashboard, track
 from aosa.pipeline.train_clips import Clips
 from aosa.pipeline.trainer import Trainer, accuracy
 from aosa.rng import key_seed
@@ -58,6 +61,7 @@ def run(cfg: DictConfig) -> int:
     """
     check_common(cfg)
     _check(cfg)
+    dashboard(cfg)  # refused before processes start
     try:
         code, folder = _fabric(cfg).launch(_train, cfg)  # type: ignore[arg-type]
     except ProcessRaisedException as error:
@@ -89,28 +93,35 @@ def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
         log, failures = state["log"], state["failures"]
         fabric.print(f"{folder}: going on after epoch {len(log)} of {options.epochs}")
 
-    for epoch in range(len(log), options.epochs):
-        row = {"epoch": epoch + 1, **trainer.train(epoch, failures)}
-        result = trainer.validate(loaded["val"])
-        failures.update(result.failures)
-        row["val_accuracy"] = result.share
-        best = max((r["val_accuracy"] for r in log), default=-1.0)
-        log.append(row)
-        if fabric.is_global_zero:
-            if result.share > best:
-                _save_weights(folder / "best.safetensors", model.network)
-            write_csv(folder / "log.csv", list(log[0]), log)
-            with whole_file(folder / "last.pt") as path:
-                torch.save({"settings": settings, **trainer.state(), "log": log, "failures": failures}, path)
-            tqdm.write(
-                f"epoch {epoch + 1}/{options.epochs}: loss {row['train_loss']:.4f}, "
-                f"train {row['train_accuracy']:.4f}, val {row['val_accuracy']:.4f}"
-            )
+    title, about = f"{model.name} / {parts['train'].name}", environment(model)
+    tracked = track(cfg, "train", title, parts["train"].name, environment=about)
+    with tracked if fabric.is_global_zero else nullcontext(Tracker()) as tracker:
+        for epoch in range(len(log), options.epochs):
+            start = time.perf_counter()
+            row = {"epoch": epoch + 1, **trainer.train(epoch, failures)}
+            result = trainer.validate(loaded["val"])
+            failures.update(result.failures)
+            row["val_accuracy"] = result.share
+            best = max((r["val_accuracy"] for r in log), default=-1.0)
+            log.append(row)
+            if fabric.is_global_zero:
+                if result.share > best:
+                    _save_weights(folder / "best.safetensors", model.network)
+                write_csv(folder / "log.csv", list(log[0]), log)
+                with whole_file(folder / "last.pt") as path:
+                    torch.save({"settings": settings, **trainer.state(), "log": log, "failures": failures}, path)
+                tracker.log("train", **row, seconds=time.perf_counter() - start)
+                tqdm.write(
+                    f"epoch {epoch + 1}/{options.epochs}: loss {row['train_loss']:.4f}, "
+                    f"train {row['train_accuracy']:.4f}, val {row['val_accuracy']:.4f}"
+                )
 
-    fabric.barrier()  # the best weights are written
-    model.network.load_state_dict(load_file(folder / "best.safetensors"))
-    result = accuracy(model, loaded["test"], trainer.forward_size, options.workers, fabric)
-    failures.update(result.failures)
+        fabric.barrier()  # the best weights are written
+        model.network.load_state_dict(load_file(folder / "best.safetensors"))
+        result = accuracy(model, loaded["test"], trainer.forward_size, options.workers, fabric)
+        failures.update(result.failures)
+        tracker.table("train/epochs", log)
+        tracker.summary("train", test_accuracy=result.share, clips_judged=result.total, failed=len(failures))
     if fabric.is_global_zero and failures:
         rows = [{"clip": i, "reason": reason} for i, reason in sorted(failures.items())]
         write_csv(folder / "failures.csv", ["clip", "reason"], rows)

@@ -136,6 +136,7 @@ def config(root: Path, dataset: dict[str, Any] | None = None, **options: Any) ->
             "device": "cpu",
             "precision": "fp32",
             "checkpoint": None,
+            "tracking": {"_target_": "aosa.pipeline.dashboards.Untracked"},
             "dataset": {"_target_": f"{__name__}.Toy", "part": "test", "size": 24, "broken": False, **(dataset or {})},
             "model": {
                 "_target_": f"{__name__}.toy_model",
