@@ -18,10 +18,21 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from aosa.config import config_dir, describe_composition, quoted
-from aosa.errors import AosaError
+from aosa.config import compose, config_dir, describe_composition, quoted
+from aosa.errors import AosaError, ConfigError
 
-STAGES = ("prepare", "explain", "evaluate", "tabulate", "reproduce", "explain_video", "benchmark", "train", "download")
+STAGES = (
+    "prepare",
+    "explain",
+    "evaluate",
+    "tabulate",
+    "reproduce",
+    "explain_video",
+    "benchmark",
+    "train",
+    "download",
+    "sweep",
+)
 _FULL = "HYDRA_FULL_ERROR"
 
 
@@ -38,14 +49,19 @@ def main(stage: str) -> None:
     codes: list[int] = []
 
     @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=stage)
-    def job(config: DictConfig) -> None:
+    def job(config: DictConfig) -> float | None:
         try:
-            codes.append(module.run(config) or 0)
+            result = module.run(config)
         except Exception as error:
             if wants_traceback:
                 raise
             # Told here, so that the other jobs of a sweep go on.
             codes.append(_tell(describe(error, stage, sys.argv[1:])))
+            return None
+        if isinstance(result, float):  # the score of one setting of a sweep
+            return result
+        codes.append(result or 0)
+        return None
 
     if wants_traceback:
         job()
@@ -59,11 +75,22 @@ def main(stage: str) -> None:
             sys.exit(130)
         except (AosaError, HydraException, OmegaConfBaseException, OSError) as error:
             sys.exit(_tell(describe(error, stage, sys.argv[1:])))
-        except Exception as error:  # Hydra's own checks, such as of dataset=null
-            sys.exit(_tell(f"no config can be made of these options: {error}"))
+        except Exception as error:
+            sys.exit(_tell(_before_or_beside(error)))
         finally:
             del os.environ[_FULL]
+    codes += getattr(module, "statuses", [])
     sys.exit(1 if 1 in codes else max(codes, default=0))
+
+
+def _before_or_beside(error: Exception) -> str:
+    """What went wrong outside of any job: a launcher's process died, or Hydra's own checks (dataset=null)."""
+    if type(error).__module__.partition(".")[0] in ("submitit", "joblib"):
+        return (
+            f"a process of the sweep died ({type(error).__name__}): {error}\n"
+            "what is finished is kept, the same command goes on from there"
+        )
+    return f"no config can be made of these options: {error}"
 
 
 def _tell(message: str) -> int:
@@ -140,6 +167,12 @@ def _composition(error: Exception, stage: str, arguments: Sequence[str]) -> str:
             f"{override}: to run once for each of these values add -m; for a list write {key}=[{value}]; for one value "
             f"with commas:\n  {_command(stage, [_requote(a) if a == override else a for a in arguments])}"
         )
+    if "requires --multirun" in str(error):
+        # A sweep that does not compose is taken for a single run: what is wrong lies elsewhere.
+        try:
+            compose(stage, [a for a in arguments if a.startswith("hydra")], _config_dirs(arguments))
+        except ConfigError as cause:
+            return str(cause)
     return describe_composition(
         error, stage, [a for a in arguments if _is_override(a) or a.startswith("~")], _config_dirs(arguments)
     )

@@ -66,6 +66,8 @@ def describe_composition(
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         hint = did_you_mean(name, error.options, f"{group}=")
+        if group.startswith("hydra/"):
+            hint = f"; pip install hydra-{name.split('_')[0]}-{group.rpartition('/')[2]}"
         return f"there is no {group}={name}{hint}\n  choices: {', '.join(error.options)}"
     found = re.match(r"(?:Could not override|Could not delete from config\.|Key) '([^']+)'", text)
     if not found:

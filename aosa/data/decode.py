@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import av
@@ -37,6 +37,10 @@ class VideoInfo:
     listed: int | None
 
 
+# What `probe` found, by video and `_state`; to be handed on from process to process, as it costs a whole decoding.
+probed: dict[tuple[Path | ImageRange, tuple[int, int]], VideoInfo] = {}
+
+
 def probe(path: str | Path | ImageRange) -> VideoInfo:
     """Decode a whole video, keeping nothing. The answer is cached until the file changes.
 
@@ -44,7 +48,10 @@ def probe(path: str | Path | ImageRange) -> VideoInfo:
         VideoError: not found, zero bytes, no video stream, or not one frame decodes.
     """
     path = as_video(path)
-    return _probe(path, _state(path))
+    key = path, _state(path)
+    if key not in probed:
+        probed[key] = _probe(path)
+    return probed[key]
 
 
 def count_frames(path: str | Path | ImageRange) -> int:
@@ -55,6 +62,17 @@ def count_frames(path: str | Path | ImageRange) -> int:
     """
     path = as_video(path)
     return len(_images(path)) if path.is_dir() else probe(path).frames
+
+
+def frame_rate(path: str | Path | ImageRange) -> float | None:
+    """Frames per second on average, as the container says; None for images and where it says nothing."""
+    path = as_video(path)
+    if isinstance(path, ImageRange) or path.is_dir():
+        return None
+    with suppress(av.FFmpegError, IndexError), av.open(os.path.abspath(path)) as container:
+        rate = container.streams.video[0].average_rate
+        return float(rate) if rate else None
+    return None
 
 
 def read_frames(path: str | Path | ImageRange, indices: Sequence[int]) -> np.ndarray:
@@ -109,8 +127,7 @@ def _state(path: Path | ImageRange) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-@lru_cache(maxsize=100_000)
-def _probe(path: Path | ImageRange, state: tuple[int, int]) -> VideoInfo:
+def _probe(path: Path | ImageRange) -> VideoInfo:
     frames, size = 0, (0, 0)
     for frame in _frames(path):
         # Images are files of their own, so each is opened; in a video, going on is decoding.

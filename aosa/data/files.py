@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +48,7 @@ def read_clip(
     """
     path, view = as_video(path), view or View()
     frames = count_frames(path)
-    indices = (window or Window()).indices(frames, spec, str(path), _listed(path), view.start)
+    indices = (window or Window()).indices(frames, spec, str(path), listed_frames(path), view.start)
     pixels = read_frames(path, indices)
     geometry = Geometry((pixels.shape[1], pixels.shape[2]), spec, view)
     source = _source(name or path.name, indices, frames, geometry, view)
@@ -67,7 +68,7 @@ def read_views(
     if views.crops > 1 and spec.resize == "squash":
         raise ConfigError(f"metric.crops={views.crops}: with model.spec.resize=squash there is nothing to crop")
     frames = count_frames(path)
-    rows = window.several(frames, spec, str(path), _listed(path), views)
+    rows = window.several(frames, spec, str(path), listed_frames(path), views)
     resized, size = {}, (0, 0)
     for i, pixels in pick_frames(path, {i for row in rows for i in row}):
         # At the source's size a video of minutes would not fit into memory.
@@ -81,6 +82,34 @@ def read_views(
             yield Clip(id=id, frames=clip_frames, source=source), indices, geometry  # type: ignore[arg-type]
 
 
+def read_windows(
+    path: Path | ImageRange, spec: InputSpec, windows: Sequence[tuple[int, ...]], *, id: str, name: str
+) -> Iterator[tuple[Clip, Geometry]]:
+    """A clip for each window of one video, decoded once; only the frames of windows yet to come are held.
+
+    Args:
+        windows: source frames of each, the first ones and the last ones in ascending order.
+        id: of the video; that of a clip has the first frame of its window after it (``video/000120``).
+
+    Raises:
+        VideoError: see `read_clip`.
+    """
+    if not windows:
+        return
+    frames, kept, waiting = count_frames(path), {}, deque(windows)
+    geometry = None
+    for i, pixels in pick_frames(path, {i for row in windows for i in row}):
+        geometry = geometry or Geometry((pixels.shape[0], pixels.shape[1]), spec)
+        kept[i] = geometry.frames([pixels])[0]
+        while waiting and max(waiting[0]) == i:
+            row = waiting.popleft()
+            source = _source(name, row, frames, geometry, View())
+            clip = np.stack([kept[k] for k in row])
+            yield Clip(id=f"{id}/{row[0]:06d}", frames=clip, source=source), geometry  # type: ignore[arg-type]
+            for old in [k for k in kept if not waiting or k < waiting[0][0]]:
+                del kept[old]
+
+
 def _crops(views: Views, size: tuple[int, int]) -> list[View]:
     if views.crops == 1:
         return [View()]
@@ -88,7 +117,8 @@ def _crops(views: Views, size: tuple[int, int]) -> list[View]:
     return [View(across=share) if wide else View(down=share) for share in (0.0, 0.5, 1.0)]
 
 
-def _listed(path: Path | ImageRange) -> int | None:
+def listed_frames(path: Path | ImageRange) -> int | None:
+    """The frames that a container claims; None when it says nothing."""
     return None if path.is_dir() else probe(path).listed
 
 
@@ -141,6 +171,9 @@ class FileDataset(VideoDataset):
         path, name = self._file(entry)
         return self._told(entry, *read_clip(path, spec, self.window, view=view, id=entry.id, name=name))
 
+    def check_views(self, views: Views) -> None:
+        self.window.check_views(views)
+
     def load_views(self, entry: Entry, spec: InputSpec, views: Views) -> Iterator[Clip]:
         path, name = self._file(entry)
         for clip, indices, geometry in read_views(path, spec, self.window, views, id=entry.id, name=name):
@@ -161,17 +194,26 @@ class FileDataset(VideoDataset):
 
     def fingerprint(self, entry: Entry) -> str:
         assert entry.path is not None
-        path, h = entry.path, hashlib.sha256()
-        try:
-            for file in sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]:
-                stat = file.stat()
-                h.update(_file_digest(file, stat.st_size, stat.st_mtime_ns))
-        except OSError as error:
-            raise VideoError(f"{path}: cannot be read ({error.strerror})") from None
-        return h.hexdigest()
+        return content_digest(entry.path)
 
     def identity(self) -> dict[str, object]:
         return {"dataset": self.name, **self.window.options(), "class_map": dict(sorted(self.class_map.items()))}
+
+
+def content_digest(path: Path | ImageRange) -> str:
+    """sha256 of the content of a video file, or of the files of a folder.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    h = hashlib.sha256()
+    try:
+        for file in sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]:
+            stat = file.stat()
+            h.update(_file_digest(file, stat.st_size, stat.st_mtime_ns))
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read ({error.strerror})") from None
+    return h.hexdigest()
 
 
 @lru_cache(maxsize=100_000)

@@ -105,17 +105,31 @@ class Window:
         lasts = [*(first - 1 for first in firsts[1:]), frames - 1]
         return tuple(first + round(start * (last - first)) for first, last in zip(firsts, lasts, strict=True))
 
+    def check_views(self, views: Views) -> None:
+        """Refuse views that this window has not.
+
+        Raises:
+            ConfigError: several clips of a window at one place (``start``, ``index``); or of segments, which have no
+                windows side by side and no dense sampling.
+        """
+        if views.clips == 1:
+            return
+        if self.window in ("start", "index"):
+            key = self._key("window")
+            raise ConfigError(f"metric.clips={views.clips}: {key}={self.window} is one clip of a video; give centre")
+        if self.window == "segments" and (views.clips == "all" or views.sampling == "dense"):
+            raise ConfigError(f"metric.clips={views.clips}, metric.sampling={views.sampling}: not with window=segments")
+
     def several(
         self, frames: int, spec: InputSpec, video: str, listed: int | None, views: Views
     ) -> list[tuple[int, ...]]:
         """The source frames of each clip of `views`, for a video of `frames` frames.
 
         Raises:
-            ConfigError: segments, which have no windows side by side and no dense sampling.
+            ConfigError: see `check_views`.
             VideoError: see `indices`.
         """
-        if self.window == "segments" and (views.clips == "all" or views.sampling == "dense"):
-            raise ConfigError(f"metric.clips={views.clips}, metric.sampling={views.sampling}: not with window=segments")
+        self.check_views(views)
         own = self.indices(frames, spec, video, listed)
         if views.clips == 1:
             return [own]
@@ -129,6 +143,33 @@ class Window:
             firsts = np.linspace(0, max(0, frames - spec.frames * interval), views.clips, dtype=int).tolist()
             return [tuple((first + k * interval) % frames for k in range(spec.frames)) for first in firsts]
         return [self.indices(frames, spec, video, listed, start=k / (views.clips - 1)) for k in range(views.clips)]
+
+    def sliding(
+        self, frames: int, spec: InputSpec, video: str, listed: int | None, stride: int | None = None
+    ) -> list[tuple[int, ...]]:
+        """The source frames of windows side by side over a whole video. The last one ends with the video, so that
+        every frame lies in one at least. A video that is looped has but one.
+
+        Args:
+            stride: source frames from one window to the next; default half the span, rounded up.
+
+        Raises:
+            ConfigError: a stride of less than 1, or of more than the span (frames would be left out).
+            VideoError: see `indices`.
+        """
+        first = Window("start", None, self.interval, self.short_videos, self.owner).indices(frames, spec, video, listed)
+        interval = self.interval or spec.interval
+        span = (spec.frames - 1) * interval + 1
+        stride = (span + 1) // 2 if stride is None else stride
+        if isinstance(stride, bool) or not isinstance(stride, int) or not 1 <= stride <= span:
+            raise ConfigError(
+                f"{self._key('window_stride')}={stride}: give a whole number from 1 to {span}, the source frames that "
+                f"a window spans ({spec.frames} frames at interval {interval}), or null for half of it"
+            )
+        if frames < span:
+            return [first]
+        last = frames - span
+        return [tuple(start + i for i in first) for start in [*range(0, last, stride), last]]
 
     def _key(self, key: str) -> str:
         return full_key(self.owner, key)

@@ -12,20 +12,25 @@ from aosa.data.files import read_clip
 from aosa.data.window import Window
 from aosa.errors import ConfigError
 from aosa.files import write_atomic
+from aosa.options import check_choice
 from aosa.pipeline.common import Job, check_common
+from aosa.pipeline.sliding import explain_windows
 from aosa.pipeline.store import digest, save_map
 from aosa.report.overlay import contact_sheet, overlay, save_png
 from aosa.report.tables import display_name
 
+_FPS = 8  # of the overlay of one window: slow enough to look at
+
 
 def run(config: DictConfig) -> int:
-    """Explain one window of one video file (or folder of images).
+    """Explain one window of one video file (or folder of images); with ``windows=sliding`` the whole of it, see
+    `aosa.pipeline.sliding`.
 
     Writes ``overlay.mp4``, ``contact_sheet.png``, ``map.b2nd`` and ``info.json`` to
     ``<output_root>/videos/<name>/<model>-<explainer>-<digest>/``.
 
     Raises:
-        ConfigError: no video given.
+        ConfigError: no video given, or an option out of range.
         VideoError: it cannot be used.
     """
     check_common(config)
@@ -35,13 +40,24 @@ def run(config: DictConfig) -> int:
         )
     if config.target == "label":
         raise ConfigError("target=label: a lone video has no label; give predicted, an index or a class name")
-    if isinstance(config.fps, bool) or not isinstance(config.fps, int | float) or not config.fps > 0:
-        raise ConfigError(f"fps={config.fps}: give a number above 0")
+    fps = config.fps
+    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not fps > 0):
+        raise ConfigError(f"fps={fps}: give a number above 0, or null")
+    check_choice("", windows=(config.windows, ("one", "sliding")), scale=(config.scale, ("window", "video")))
+    whole = config.windows == "sliding"
+    if whole and (config.window, config.index) != ("centre", None):
+        raise ConfigError(f"windows=sliding takes all windows: leave out window={config.window} and index")
+    if not whole and (config.target == "video" or config.window_stride is not None):
+        raise ConfigError("target=video and window_stride are for windows=sliding")
+    path = Path(str(config.video)).expanduser().resolve()
     job = Job(config)
     explainer, model = job.explainer, job.model
-    job.fixed_target  # noqa: B018  a class that the model lacks fails before any work
+    if config.target != "video":
+        job.fixed_target  # noqa: B018  a class that the model lacks fails before any work
+    if whole:
+        return explain_windows(config, job, path)
     window = Window(config.window, config.index, config.interval, config.short_videos, owner="")
-    clip, _, _ = read_clip(Path(str(config.video)).expanduser().resolve(), model.spec, window)
+    clip, _, _ = read_clip(path, model.spec, window)
     target = job.target(clip)
     with torch.no_grad():
         probabilities = model.probabilities(clip.tensor(model.spec)[None])[0].cpu()
@@ -64,7 +80,7 @@ def run(config: DictConfig) -> int:
         display_name(job.explainer_name),
         display_name(model.name),
     )
-    overlay(clip, saliency).save(out / "overlay.mp4", fps=config.fps)
+    overlay(clip, saliency).save(out / "overlay.mp4", fps=config.fps or _FPS)
     save_png(contact_sheet(clip, saliency, title=" · ".join(shown)), out / "contact_sheet.png")
     save_map(out / "map.b2nd", saliency, {"clip": clip.id, "target": target, "target_name": names[target]})
     info = {
