@@ -17,18 +17,22 @@ from aosa.fetch import check_address
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.+-]*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")
+_SAMPLING, _AVERAGE = re.compile("uniform|dense"), re.compile("probability|score")
 _VIEWS = re.compile(r"[1-9]\d*x[1-9]\d*")
 
 
 @dataclass
 class Published:
-    """An accuracy in percent as its publishers state it; ``views`` is ``<clips>x<crops>``, scores averaged."""
+    """An accuracy in percent as its publishers state it; ``views`` is ``<clips>x<crops>``. `sampling` and `average`: as
+    of `aosa.metrics.Accuracy`; None = not known."""
 
     dataset: str
     top1: float
     source: str
     top5: float | None = None
     views: str | None = None
+    sampling: str | None = None
+    average: str | None = None
     protocol: str | None = None
 
 
@@ -82,10 +86,10 @@ def read_table(own: str | Path | None = None) -> Table:
     return Table({**packaged.weights, **added.weights}, {**packaged.datasets, **added.datasets})
 
 
-def published_accuracy(checkpoint: str | Path) -> Published | None:
-    """What its publishers state for a checkpoint, known by the name of its file."""
+def published_weights(checkpoint: str | Path) -> Weights | None:
+    """The packaged entry of a checkpoint, known by the name of its file."""
     name = Path(checkpoint).name
-    return next((w.published for w in read_table().weights.values() if w.file == name), None)
+    return next((w for w in read_table().weights.values() if w.file == name), None)
 
 
 def _read(path: Path, where: str) -> Table:
@@ -114,10 +118,13 @@ def _entry(kind: type[Any], content: Any, where: str) -> Any:
         entry: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), content))
     except (OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from None
+    published = getattr(entry, "published", None)
     for key, value, fits, right in (
         ("file", entry.file, _NAME, "the name of a file, without folders"),
         ("sha256", entry.sha256, _SHA256, "8 to 64 hexadecimal digits, or null"),
-        ("views", getattr(getattr(entry, "published", None), "views", None), _VIEWS, "<clips>x<crops>, such as 10x3"),
+        ("views", getattr(published, "views", None), _VIEWS, "<clips>x<crops>, such as 10x3"),
+        ("sampling", getattr(published, "sampling", None), _SAMPLING, "uniform or dense"),
+        ("average", getattr(published, "average", None), _AVERAGE, "probability or score"),
     ):
         if value is not None and not fits.fullmatch(value):
             raise ConfigError(f"{where}: {key}={value}: give {right}")

@@ -31,13 +31,19 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 _RESTART = 416  # range not satisfiable
 
 
+class Gone(AosaError):
+    """The server has no such file."""
+
+
+class Here(AosaError):
+    """What is in the way lies on this machine: the file from elsewhere would not help."""
+
+
 class _Retry(Exception):
     """Something that may pass: a dropped connection, a server that is busy."""
 
 
-def fetch(
-    address: str, path: str | Path, *, size: int | None = None, sha256: str | None = None, room: int = 0, hint: str = ""
-) -> bool:
+def fetch(address: str, path: str | Path, *, size: int | None = None, sha256: str | None = None, room: int = 0) -> bool:
     """Download one file.
 
     What has come lies in ``<path>.part`` until it is whole and fits; the same call goes on from there, now or in
@@ -48,15 +54,15 @@ def fetch(
         address: https; plain http only from this machine itself.
         size, sha256: what is published, the latter whole or its first digits; None is not checked.
         room: bytes that are wanted on the same disk afterwards.
-        hint: what else the user can do, said after each failure.
 
     Returns:
         whether anything was downloaded.
 
     Raises:
         ConfigError: an address of another kind.
-        AosaError: there is another file at `path`; the server has no such file, does not answer, answers with a
-            web page, or sends something else; no room; another process is downloading it.
+        Here: there is another file at `path`; no room; another process is downloading it.
+        Gone: the server has no such file.
+        AosaError: it does not answer, answers with a web page, or sends something else.
     """
     check_address(address, "address")
     path = Path(path)
@@ -82,10 +88,8 @@ def fetch(
     except OSError as error:
         where = error.filename or path
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise AosaError(f"no room to write {where}; free some, and the same command goes on from there") from None
-        raise AosaError(f"{where}: {error.strerror or error}; set data_root to a folder that can be written") from None
-    except AosaError as error:
-        raise AosaError(f"{error}. {hint}" if hint else str(error)) from None
+            raise Here(f"no room to write {where}; free some, and the same command goes on from there") from None
+        raise Here(f"{where}: {error.strerror or error}; set data_root to a folder that can be written") from None
 
 
 def check_address(address: str, key: str) -> None:
@@ -108,7 +112,7 @@ def alone(file: IO[bytes], path: Path) -> Iterator[None]:
     """Hold a file for this process alone, where the system can.
 
     Raises:
-        AosaError: another process holds it.
+        Here: another process holds it.
     """
     try:
         import fcntl
@@ -118,7 +122,7 @@ def alone(file: IO[bytes], path: Path) -> Iterator[None]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise AosaError(f"{path}: another process is at work on it") from None
+        raise Here(f"{path}: another process is at work on it") from None
     yield
 
 
@@ -126,11 +130,11 @@ def check_room(folder: Path, needed: int, what: str) -> None:
     """Refuse what the disk has no room for.
 
     Raises:
-        AosaError: naming the folder, what is needed and what is free.
+        Here: naming the folder, what is needed and what is free.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise AosaError(
+        raise Here(
             f"no room for {what} in {folder}: it needs {readable(needed)}, {readable(free)} are free; free some, or "
             f"set data_root to a folder on another disk"
         )
@@ -232,7 +236,8 @@ def _request(address: str, headers: dict[str, str]) -> Any:
             raise _Retry(f"the server answered {error.code} {error.reason}") from None
         why = {403: "the server refuses to give it", 404: "there is no such file any more"}.get(error.code)
         said = f"the server answered {error.code} {error.reason}"
-        raise AosaError(f"{address}: {said}{f' ({why})' if why else ''}") from None
+        kind = Gone if error.code in (404, 410) else AosaError
+        raise kind(f"{address}: {said}{f' ({why})' if why else ''}") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise AosaError(
@@ -283,4 +288,4 @@ def _check(path: Path, size: int | None, sha256: str | None, before: str, after:
         if remove:
             path.unlink()
             _notes(path).unlink(missing_ok=True)
-        raise AosaError(f"{before}{wrong}{after}")
+        raise (AosaError if remove else Here)(f"{before}{wrong}{after}")

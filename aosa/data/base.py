@@ -126,15 +126,23 @@ class VideoDataset(ABC):
             VideoError: the video cannot be used; the message names the file and the reason.
         """
 
+    def check_views(self, views: Views) -> None:
+        """Refuse views that the data set cannot give, before any work.
+
+        Raises:
+            ConfigError: naming the key; a data set has but one view by default.
+        """
+        if views != Views():
+            raise ConfigError(f"metric.clips={views.clips}, metric.crops={views.crops}: {self.name} has one view only")
+
     def load_views(self, entry: Entry, spec: InputSpec, views: Views) -> Iterator[Clip]:
         """The clips of several views of one entry, decoded once; crops vary fastest.
 
         Raises:
-            ConfigError: a data set that has but one view.
+            ConfigError: see `check_views`.
             VideoError: see `load`.
         """
-        if views != Views():
-            raise ConfigError(f"metric.clips={views.clips}, metric.crops={views.crops}: {self.name} has one view only")
+        self.check_views(views)
         yield self.load(entry, spec)
 
     @abstractmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from aosa.clip import Clip
-from aosa.data.epic_kitchens import EpicKitchens
+from aosa.data.epic_kitchens import EpicKitchens, annotation_path
 from aosa.data.epic_lists import Segment, read_segments
 from aosa.data.preprocess import Geometry
 from aosa.options import check_choice
@@ -67,7 +67,7 @@ class EpicAction(EpicKitchens):
         )  # fmt: skip
 
     def listed(self) -> list[Segment]:
-        return self.named() if self.annotations is None else read_segments(Path(self.annotations).expanduser())
+        return self.named() if self.annotations is None else read_segments(annotation_path(self.annotations))
 
     def pieces(self, segment: Segment) -> list[Segment]:
         start, stop = segment.start, segment.stop

@@ -228,6 +228,11 @@ class EpicKitchens(FileDataset):
         return h.hexdigest()
 
 
+def annotation_path(path: str | Path) -> Path:
+    """A file of annotations as a config names it: ``..`` leads beside the root, even where that is a link."""
+    return Path(os.path.normpath(Path(path).expanduser()))
+
+
 def _folders(place: Path) -> list[Path]:
     with os.scandir(place) as content:
         return sorted(place / entry.name for entry in content if entry.is_dir())

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aosa.clip import Clip
-from aosa.data.epic_kitchens import EpicKitchens
+from aosa.data.epic_kitchens import EpicKitchens, annotation_path
 from aosa.data.epic_lists import Segment, add_boxes, read_segments
 from aosa.data.preprocess import Geometry
 from aosa.options import check_whole
@@ -69,9 +69,9 @@ class EpicObject(EpicKitchens):
     def listed(self) -> list[Segment]:
         if self.annotations is None:
             return self.named()
-        segments = read_segments(Path(self.annotations).expanduser())
+        segments = read_segments(annotation_path(self.annotations))
         if self.objects is not None:
-            return add_boxes(segments, Path(self.objects).expanduser())
+            return add_boxes(segments, annotation_path(self.objects))
         return [segment for segment in segments if segment.boxes]
 
     def mark(self, clip: Clip, segment: Segment, numbers: Sequence[int], geometry: Geometry) -> None:

@@ -13,7 +13,7 @@ Row = dict[str, str]
 
 
 def read_rows(path: Path, columns: Sequence[str], key: str) -> Iterator[tuple[str, Row]]:
-    """The rows of a CSV file, each with its place (``"val.csv line 7"``) for messages.
+    """The rows of a CSV file, each with its place (``"line 7"``) for messages, which name the file before it.
 
     A byte-order mark, CRLF, blank lines and spaces around fields do no harm; columns may be in any order, and others
     may be there.
@@ -38,7 +38,7 @@ def read_rows(path: Path, columns: Sequence[str], key: str) -> Iterator[tuple[st
             for fields in reader:
                 if not fields:
                     continue
-                place = f"{path.name} line {reader.line_num}"
+                place = f"line {reader.line_num}"
                 if len(fields) != len(header):
                     raise ConfigError(f"{key}={path}: {place} has {len(fields)} fields, the header has {len(header)}")
                 yield place, dict(zip(header, (field.strip() for field in fields), strict=True))

@@ -77,7 +77,7 @@ class UCF101(FileDataset):
         """The data set's classes in the order of its labels."""
         if self.layout == "frames":
             return list(self._json["labels"])
-        return [line.split()[-1] for line in self._lines(self.root / "ucfTrainTestlist" / "classInd.txt")]
+        return [line.split()[-1] for _, line in self._lines(self.root / "ucfTrainTestlist" / "classInd.txt")]
 
     def listed(self) -> Iterator[tuple[str, Path]]:
         """Class and path below the root of every video of the split."""
@@ -85,11 +85,13 @@ class UCF101(FileDataset):
             for video, item in self._json["database"].items():
                 if item["subset"] == _JSON_SUBSETS[self.subset]:
                     class_name = item["annotations"]["label"]
-                    yield class_name, Path("jpg") / _safe(f"{class_name}/{video}")
+                    place = f"{self._json_file}: database"
+                    yield class_name, Path("jpg") / _safe(f"{class_name}/{video}", place)
             return
-        for line in self._lines(self.root / "ucfTrainTestlist" / f"{self.subset}list{self.split:02d}.txt"):
+        file = self.root / "ucfTrainTestlist" / f"{self.subset}list{self.split:02d}.txt"
+        for number, line in self._lines(file):
             # Train lists carry the label after the name.
-            path = _safe(line.split()[0])
+            path = _safe(line.split()[0], f"{file}: line {number}")
             yield path.parent.name, "UCF-101" / path
 
     def identity(self) -> dict[str, object]:
@@ -135,11 +137,15 @@ class UCF101(FileDataset):
         case = [f for f in folders if f.casefold() == path.parent.name.casefold() and f != path.parent.name]
         return f"no folder {path.parent}" + (f"; {case[0]} differs only in case" if case else "")
 
+    @property
+    def _json_file(self) -> Path:
+        return self.root / f"ucf101_{self.split:02d}.json"
+
     @cached_property
     def _json(self) -> dict[str, dict]:
-        path = self.root / f"ucf101_{self.split:02d}.json"
+        path = self._json_file
         try:
-            data = json.loads("\n".join(self._lines(path)))
+            data = json.loads("\n".join(line for _, line in self._lines(path)))
             # All that `listed` reads.
             _ = data["labels"], [(item["subset"], item["annotations"]["label"]) for item in data["database"].values()]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -148,20 +154,21 @@ class UCF101(FileDataset):
             ) from None
         return data
 
-    def _lines(self, path: Path) -> list[str]:
+    def _lines(self, path: Path) -> list[tuple[int, str]]:
+        """The lines that are not blank, with their numbers."""
         try:
-            return [line for line in path.read_text().splitlines() if line.strip()]
+            return [(n, line) for n, line in enumerate(path.read_text().splitlines(), 1) if line.strip()]
         except OSError:
             raise ConfigError(
                 f"dataset.root={self.root}: {path.relative_to(self.root)} is not there; layout {self.layout} needs it"
             ) from None
 
 
-def _safe(name: str) -> Path:
+def _safe(name: str, place: str) -> Path:
     """``<Class>/<video>`` as a path that cannot leave its folder."""
     parts = name.split("/")
     if len(parts) != 2 or any(part in ("", ".", "..") or "\\" in part for part in parts):
-        raise ConfigError(f"dataset.root: a list of UCF101 holds {name!r}, which is no <Class>/<video>")
+        raise ConfigError(f"{place} holds {name!r}, which is no <Class>/<video>")
     return Path(*parts)
 
 

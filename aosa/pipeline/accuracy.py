@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from aosa.config import build, compose
 from aosa.data.base import Entry
-from aosa.downloads import Published, published_accuracy
+from aosa.downloads import Published, Weights, published_weights
 from aosa.errors import ConfigError
 from aosa.metrics.accuracy import Accuracy
 from aosa.pipeline.common import Job, choice, environment, walk
@@ -102,15 +103,16 @@ def evaluate_accuracy(config: DictConfig, metric: Accuracy) -> int:
     """``metric=accuracy`` of the stage evaluate: measure it and print it. Returns the exit status.
 
     Raises:
-        ConfigError: no video of a class that the model knows.
+        ConfigError: no video of a class that the model knows, or views that the data set has not.
     """
     job = Job(config)
+    job.dataset.check_views(metric.views)
     title, about = f"{job.model.name} / {job.dataset.name}", environment(job.model)
     with track(config, "evaluate", title, job.dataset.name, environment=about) as tracker:
         status, measured = measure(job, metric, tracker)
     if measured is not None:
         print(measured)
-    print(f"records: {_folder(job, metric, choice(config, 'metric')).path}")
+    print(f"records: {records_folder(job, metric, choice(config, 'metric')).path}")
     return status
 
 
@@ -141,7 +143,7 @@ def measure(job: Job, metric: Accuracy, tracker: Tracker) -> tuple[int, Measured
         ConfigError: no video of a class that the model knows.
     """
     name = choice(job.config, "metric")
-    folder, entries = _folder(job, metric, name), job.entries()
+    folder, entries = records_folder(job, metric, name), job.entries()
     known = [e for e in entries if job.label(e.class_name) is not None]
     if not known:
         raise ConfigError(
@@ -178,7 +180,7 @@ def measure(job: Job, metric: Accuracy, tracker: Tracker) -> tuple[int, Measured
     return status, _sum_up(job, metric, records, len(entries), len(known)) if records else None
 
 
-def _folder(job: Job, metric: Accuracy, name: str) -> RecordFolder:
+def records_folder(job: Job, metric: Accuracy, name: str) -> RecordFolder:
     """Keyed without an explainer: accuracy is the model's."""
     identity: dict[str, object] = {
         "dataset": job.dataset.identity(),
@@ -192,9 +194,13 @@ def _folder(job: Job, metric: Accuracy, name: str) -> RecordFolder:
 def _sum_up(job: Job, metric: Accuracy, records: Sequence[dict[str, Any]], entries: int, known: int) -> Measured:
     groups = [r["group"] or r["clip"] for r in records]
     hits = {key: [r[key] for r in records] for key in ("top1", "top5")}
-    published = published_accuracy(Path(str(job.config.model.checkpoint or job.config.model.get("weights") or "")))
+    weights = published_weights(str(job.config.model.checkpoint or job.config.model.get("weights") or ""))
+    published = weights.published if weights else None
     if published is not None and published.dataset != job.dataset.name:
         published = None
+    differences = []
+    if weights is not None and published is not None:
+        differences = _differences(job, metric, weights, published, len(records) == entries)
     return Measured(
         model=job.model.name,
         dataset=job.dataset.name,
@@ -209,22 +215,35 @@ def _sum_up(job: Job, metric: Accuracy, records: Sequence[dict[str, Any]], entri
         top5_interval=bootstrap_interval(hits["top5"], groups),
         views=str(metric.views),
         published=published,
-        differences=[] if published is None else _differences(job, metric, published),
+        differences=differences,
     )
 
 
-def _differences(job: Job, metric: Accuracy, published: Published) -> list[str]:
-    """What a published figure rests on and this one does not: views, other steps, and the whole of the test videos."""
+def _differences(job: Job, metric: Accuracy, weights: Weights, published: Published, whole: bool) -> list[str]:
+    """What a published figure rests on and this one does not: views, the model's input and precision as in the config
+    of the weights, other steps, and the whole of the test videos; `whole`: every video that there is was classified."""
     options, found = job.config.dataset, []
+    plain = compose("evaluate", [f"model={weights.model}", f"dataset={published.dataset}", *weights.options])
     ours = f"{metric.clips}x{metric.crops}"
     if published.views != ours:
         found.append(f"{ours} views here")
+    for key in ("sampling", "average"):
+        if getattr(published, key) not in (None, getattr(metric, key)):
+            found.append(f"metric.{key}={getattr(metric, key)} here")
     if published.protocol:
         found.append(f"there: {published.protocol}")
-    if (options.get("window") or "centre") != "centre" or options.get("interval"):
+    theirs = asdict(build(plain.model.spec))
+    found += [f"model.spec.{k}={v} here" for k, v in asdict(job.model.spec).items() if v != theirs[k]]
+    if job.model.precision != plain.model.precision:
+        found.append(f"precision={job.model.precision} here")
+    interval = options.get("interval")
+    if (options.get("window") or "centre") != "centre" or interval not in (None, theirs["interval"]):
         found.append("another window of frames here")
-    if options.get("subset") in ("train", "training"):
-        found.append("training videos here")
-    if options.get("classes") or (job.config.limit is not None and job.config.limit < len(job.dataset.entries)):
+    for key in ("subset", "split"):
+        if options.get(key) != plain.dataset.get(key):
+            found.append(f"dataset.{key}={options.get(key)} here")
+    part = any(options.get(key) for key in ("classes", "per_class", "limit_per_class", "manifest"))
+    cut = job.config.limit is not None and job.config.limit < len(job.dataset.entries)
+    if part or cut or job.dataset.problems or not whole:
         found.append("a part of the videos here")
     return found

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from aosa.config import build, did_you_mean, quoted
 from aosa.downloads import File, Table, Weights, read_table
 from aosa.errors import AosaError, ConfigError
-from aosa.fetch import fetch, readable
+from aosa.fetch import Gone, Here, fetch, readable
 from aosa.pipeline.common import check_common
 from aosa.unpack import unpack
 
@@ -114,8 +114,14 @@ def _complete(dataset: DictConfig) -> bool:
 def _fetch(entry: File, path: Path, room: int = 0) -> None:
     if entry.address is None:
         raise AosaError(f"{entry.file} has no address; put it at {path}")
-    hint = f"By hand: open {entry.page or entry.address} and put the file at {path}"
-    new = fetch(entry.address, path, size=entry.size, sha256=entry.sha256, room=room, hint=hint)
+    try:
+        new = fetch(entry.address, path, size=entry.size, sha256=entry.sha256, room=room)
+    except Here:
+        raise
+    except AosaError as error:
+        elsewhere = entry.page or (None if isinstance(error, Gone) else entry.address)
+        hint = f". By hand: open {elsewhere} and put the file at {path}" if elsewhere else ""
+        raise AosaError(f"{error}{hint}") from None
     checked = [what for what, value in (("size", entry.size), ("sha256", entry.sha256)) if value is not None]
     said = f"{' and '.join(checked)} as published" if checked else "its publishers state neither size nor sha256"
     print(f"{path} {'is fetched' if new else 'is there already'}: {readable(path.stat().st_size)}, {said}")

@@ -61,7 +61,7 @@ def test_manifest_is_written_and_then_is_the_list(tmp_path):
 @pytest.mark.parametrize(("per_class", "seed"), [(3, 7), (2, 8), (None, 7)])
 def test_manifest_of_other_options_is_refused(tmp_path, per_class, seed):
     Choice(2, 7, tmp_path / "m.csv").choose(LISTED, ALL)
-    with pytest.raises(ConfigError, match=r"m\.csv line 2 was chosen with per_class=2 seed=7, this run asks for"):
+    with pytest.raises(ConfigError, match=r"m\.csv: line 2 was chosen with per_class=2 seed=7, this run asks for"):
         Choice(per_class, seed, tmp_path / "m.csv").choose(LISTED, ALL)
 
 
@@ -73,7 +73,7 @@ def test_manifest_made_by_hand_needs_ids_and_classes_alone(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,class\nc/1,a\n", r"m\.csv line 2: 'c/1' of class 'a' is not listed"),
+        ("id,class\nc/1,a\n", r"m\.csv: line 2: 'c/1' of class 'a' is not listed"),
         ("id,class\na/1,b\n", r"'a/1' of class 'b' is not listed"),
         ("id,class\n", "no video in it"),
         ("id\na/1\n", r"line 1 lacks class; expected a header with id,class, found id"),

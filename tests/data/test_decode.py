@@ -21,9 +21,9 @@ def backend(request, monkeypatch):
     """Each way of decoding, alone."""
     other = {"opencv": "_pyav", "pyav": "_opencv"}[request.param]
     monkeypatch.setattr(decode, other, lambda path: iter(()))
-    decode._probe.cache_clear()
+    decode.probed.clear()
     yield request.param
-    decode._probe.cache_clear()
+    decode.probed.clear()
 
 
 def noise(frames: int = 6, height: int = 32, width: int = 48) -> np.ndarray:

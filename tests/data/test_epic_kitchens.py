@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aosa.clip import InputSpec
+from aosa.config import build, compose, quoted
 from aosa.data.epic_action import EpicAction
 from aosa.data.epic_lists import read_classes, read_segments
 from aosa.data.epic_object import EpicObject
@@ -297,8 +298,8 @@ def test_folders_alone(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("P01_01,turn", "../../x,turn", r"actions\.csv line 4: video_id='\.\./\.\./x' is not of the form P01_01"),
-        ("\n2,", "\n../2,", r"actions\.csv line 4: uid \(or seg_id\) '\.\./2' is not a number"),
+        ("P01_01,turn", "../../x,turn", r"^[^ ]*actions\.csv: line 4: video_id='\.\./\.\./x' is not of the form"),
+        ("\n2,", "\n../2,", r"^[^ ]*actions\.csv: line 4: uid \(or seg_id\) '\.\./2' is not a number"),
         (",51,58,", ",58,51,", r"line 4: start_frame=58, stop_frame=51: frames are numbered from 1, and in order"),
         (",51,58,", ",0,58,", r"line 4: start_frame=0"),
         (",51,58,", ",x,58,", r"line 4: start_frame='x' is not a number"),
@@ -317,7 +318,7 @@ def test_bad_rows_are_named_by_their_line(root, old, new, message):
 @pytest.mark.parametrize("boxes", ["[(1, 2, 3)]", "[(1, 2, 3, x)]", "__import__('os')", "[(1, 2, 3, -4)]", ""])
 def test_bad_boxes_are_named_by_their_line(root, boxes):
     (root / "objects.csv").write_text(f'{OBJECTS}\n8,door,P01,P01_01,7,"{boxes}"\n')
-    with pytest.raises(ConfigError, match=r"objects\.csv line 2: bounding_boxes=.* are not \[\(top, left, height, wi"):
+    with pytest.raises(ConfigError, match=r"^[^ ]*objects\.csv: line 2: bounding_boxes=.* are not \[\(top, left, hei"):
         objects(root)
 
 
@@ -325,7 +326,7 @@ def test_bad_boxes_are_named_by_their_line(root, boxes):
 def test_bad_boxes_of_a_list_of_the_authors(tmp_path, boxes):
     header = "seg_id,video_id,noun,verb,start_frame,stop_frame,bounding_boxes"
     (tmp_path / "val.csv").write_text(f'{header}\n0,P01_01,door,open,5,20,"{boxes}"\n')
-    with pytest.raises(ConfigError, match=r"val\.csv line 2: bounding_boxes="):
+    with pytest.raises(ConfigError, match=r"^[^ ]*val\.csv: line 2: bounding_boxes="):
         read_segments(tmp_path / "val.csv")
 
 
@@ -342,6 +343,19 @@ def test_bad_boxes_of_a_list_of_the_authors(tmp_path, boxes):
 def test_options_out_of_range(root, options, message):
     with pytest.raises(ConfigError, match=message):
         actions(root, **options)
+
+
+@pytest.mark.parametrize("name", ["epic_object", "epic_action"])
+def test_root_alone_says_where_all_is(root, tmp_path_factory, name):
+    """The annotations lie beside the folder of the frames, here a link to another disk."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "frames").symlink_to(root)
+    (place / "annotations").mkdir()
+    for file, published in (("actions", "action"), ("objects", "object")):
+        (root / f"{file}.csv").rename(place / "annotations" / f"EPIC_train_{published}_labels.csv")
+    config = compose("explain", [f"dataset={name}", f"dataset.root={quoted(str(place / 'frames'))}"])
+    config.dataset.min_frames = 1
+    assert build(config.dataset).entries
 
 
 def test_nothing_there(root):

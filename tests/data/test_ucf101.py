@@ -117,8 +117,8 @@ def test_identity_knows_the_window_and_not_the_selection_or_the_place(root):
 
 @pytest.mark.parametrize("line", ["../../secret/v.avi", "../v.avi", "v_Archery_g01_c01.avi", "a/..", "Archery/"])
 def test_list_that_leads_out_of_the_folder_is_refused(root, line):
-    (root / "ucfTrainTestlist/testlist01.txt").write_text(f"{line}\n")
-    with pytest.raises(ConfigError, match="which is no <Class>/<video>"):
+    (root / "ucfTrainTestlist/testlist01.txt").write_text(f"Archery/v_Archery_g01_c01.avi\n\n{line}\n")
+    with pytest.raises(ConfigError, match=r"^[^ ]*testlist01\.txt: line 3 holds '.*', which is no <Class>/<video>"):
         UCF101(root)
 
 

@@ -104,6 +104,14 @@ def test_segments_have_no_windows(views):
         Window("segments").several(20, InputSpec(frames=4), "v", None, views)
 
 
+@pytest.mark.parametrize("window", [Window("start"), Window("index", 1)])
+@pytest.mark.parametrize("views", [Views("all"), Views(2), Views(3, sampling="dense")])
+def test_a_window_at_one_place_is_one_clip(window, views):
+    with pytest.raises(ConfigError, match=rf"metric\.clips={views.clips}: dataset\.window={window.window} is one clip"):
+        window.several(20, InputSpec(frames=4), "v", None, views)
+    assert len(window.several(20, InputSpec(frames=4), "v", None, Views(crops=3))) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -224,10 +224,31 @@ def test_a_truncated_file_is_refused(
         read_checkpoint(path)
 
 
+def test_one_damaged_byte_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    bare(trained(), path)
+    content = bytearray(path.read_bytes())
+    value = trained()["layer4.0.weight"].numpy().tobytes()
+    content[bytes(content).index(value) + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"weights\.pth: damaged: weights/data/\d+ in it is not what was written"):
+        read_checkpoint(path)
+
+
+def test_a_file_that_states_no_sums_is_read(tmp_path: Path) -> None:
+    stated = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        bare(trained(), tmp_path / "weights.pth")
+    finally:
+        torch.serialization.set_crc32_options(stated)
+    assert read_checkpoint(tmp_path / "weights.pth")[0].keys() == trained().keys()
+
+
 def test_files_that_are_no_checkpoints_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"absent\.pth: no such file"):
         read_checkpoint(tmp_path / "absent.pth")
-    with pytest.raises(CheckpointError, match="no such file"):
+    with pytest.raises(CheckpointError, match=rf"checkpoint {tmp_path}: a folder; give the file in it"):
         read_checkpoint(tmp_path)
     (tmp_path / "empty.pth").touch()
     with pytest.raises(CheckpointError, match=r"empty\.pth: the file is empty"):

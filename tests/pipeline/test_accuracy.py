@@ -10,7 +10,7 @@ import pytest
 from omegaconf import DictConfig, open_dict
 
 from aosa.config import compose, quoted
-from aosa.downloads import Published
+from aosa.downloads import Published, Weights
 from aosa.metrics import Accuracy
 from aosa.pipeline import common
 from aosa.pipeline.accuracy import Measured, gate
@@ -50,6 +50,17 @@ def gate_config(evaluate):
         with open_dict(config):
             config.choices = {"metric": "accuracy"}
         return config
+
+    return make
+
+
+@pytest.fixture
+def publish(monkeypatch):
+    """Makes a figure that of the weights in use."""
+
+    def make(figure: Published, model: str = "own_net") -> None:
+        weights = Weights(file="w", model=model, dataset=figure.dataset, num_classes=6, published=figure)
+        monkeypatch.setattr("aosa.pipeline.accuracy.published_weights", lambda checkpoint: weights)
 
     return make
 
@@ -129,36 +140,96 @@ def test_videos_that_fail_are_listed_and_not_counted(evaluate, tmp_path):
     assert "vertical/2" in failures.read_text()
 
 
+MAPPED = "dataset.class_map={unknown: clockwise}"  # every video has a class that the model knows
+
+
 @pytest.mark.parametrize(
-    ("views", "protocol", "options", "said"),
+    ("about", "options", "said"),
     [
-        ("1x1", None, [], "like with like: "),
-        ("10x3", None, [], "(10x3 views), not like with like: 1x1 views here"),
-        ("1x1", "all frames", [], "not like with like: there: all frames"),
-        ("1x1", None, ["dataset.window=start"], "not like with like: another window of frames here"),
-        ("1x1", None, ["limit=2"], "a part of the videos here"),
+        ({}, [], None),
+        ({"sampling": "uniform", "average": "probability"}, ["dataset.interval=1"], None),
+        ({"views": "10x3"}, [], "(10x3 views), not like with like: 1x1 views here"),
+        ({"protocol": "all frames"}, [], "there: all frames"),
+        ({"sampling": "dense"}, [], "metric.sampling=uniform here"),
+        ({"views": "2x1", "sampling": "uniform"}, ["metric.clips=2", "metric.sampling=dense"], "metric.sampling=dense"),
+        ({"average": "probability"}, ["metric.average=score"], "metric.average=score here"),
+        ({}, ["model.spec.frames=4"], "model.spec.frames=4 here"),
+        ({}, ["+model.spec.resize=squash"], "model.spec.resize=squash here"),
+        ({}, ["precision=bf16"], "precision=bf16 here"),
+        ({}, ["dataset.window=start"], "another window of frames here"),
+        ({}, ["dataset.interval=2", "model.spec.frames=4"], "another window of frames here"),
+        ({}, ["limit=2"], "a part of the videos here"),
+        ({}, ["dataset.classes=[vertical]"], "a part of the videos here"),
+        ({}, ["dataset.class_map=null", "target=predicted"], "a part of the videos here"),
     ],
 )
-def test_published_figure_is_compared_like_with_like(evaluate, monkeypatch, views, protocol, options, said):
-    figure = Published("video_folder", top1=50.0, source="a paper", top5=99.0, views=views, protocol=protocol)
-    monkeypatch.setattr("aosa.pipeline.accuracy.published_accuracy", lambda checkpoint: figure)
-    out = evaluate("target=predicted", *options).out
+def test_published_figure_is_compared_like_with_like(evaluate, publish, about, options, said):
+    publish(Published("video_folder", **{"top1": 50.0, "source": "a paper", "top5": 99.0, "views": "1x1", **about}))
+    out = evaluate(MAPPED, *options).out
     assert "published 0.500 / 0.990 (" in out
-    assert said in out
-    assert ("not like with like" in out) == ("not" in said or "part" in said)
+    assert ("not like with like: " in out) == (said is not None)
+    assert (said or "views), like with like: ") in out
 
 
-def test_figure_of_another_data_set_is_not_shown(evaluate, monkeypatch):
-    figure = Published("kinetics400", top1=50.0, source="a paper")
-    monkeypatch.setattr("aosa.pipeline.accuracy.published_accuracy", lambda checkpoint: figure)
+def test_videos_that_fail_or_are_refused_are_missing_from_the_comparison(evaluate, publish, tmp_path):
+    publish(Published("video_folder", top1=50.0, source="a paper", views="1x1"))
+    (tmp_path / "videos" / "vertical" / "deeper").mkdir()
+    assert ", not like with like: a part of the videos here" in evaluate(MAPPED).out
+    (tmp_path / "videos" / "vertical" / "deeper").rmdir()
+    assert "views), like with like: " in evaluate(MAPPED).out
+    (tmp_path / "videos" / "vertical" / "2.avi").write_bytes(b"")
+    assert ", not like with like: a part of the videos here" in evaluate(MAPPED).out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["dataset.per_class=null"], None),
+        ([], "a part of the videos here"),
+        (["dataset.per_class=2"], "a part of the videos here"),
+        (["dataset.per_class=null", "dataset.manifest={root}/chosen.csv"], "a part of the videos here"),
+        (["dataset.per_class=null", "dataset.subset=train"], "dataset.subset=train here"),
+        (["dataset.per_class=null", "dataset.subset=test"], "dataset.subset=test here, a part of the videos here"),
+    ],
+)
+def test_published_figure_rests_on_all_the_listed_videos(evaluate, publish, tmp_path, options, said):
+    publish(Published("kinetics400", top1=50.0, source="a paper", views="1x1"))
+    root = tmp_path / "kinetics400"
+    root.mkdir()
+    (tmp_path / "videos").rename(root / "val")
+    rows = [f"vertical,{i},0,10" for i in (1, 2)]
+    for subset, more in (("val", []), ("train", []), ("test", ["vertical,9,0,10"])):
+        (root / f"{subset}.csv").write_text("\n".join(["label,youtube_id,time_start,time_end", *rows, *more]))
+    given = [option.format(root=root) for option in options]
+    out = evaluate("dataset=kinetics400", "dataset.folder=val", *given).out
+    assert f"not like with like: {said}" in out if said else "views), like with like: " in out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["metric.clips=all", "dataset.window=segments"],
+        ["metric.clips=2", "dataset.window=start"],
+        ["metric.clips=2", "dataset.window=index", "dataset.index=0"],
+    ],
+)
+def test_views_that_the_window_has_not_are_refused_before_any_work(evaluate, tmp_path, options):
+    ended = evaluate(KNOWN, "checkpoint=/none.pth", *options)
+    assert ended.status == 1
+    assert ended.err.startswith(f"error: {options[0]}")
+    assert "window=" in ended.err
+    assert not list(tmp_path.rglob("accuracy-*"))
+
+
+def test_figure_of_another_data_set_is_not_shown(evaluate, publish):
+    publish(Published("kinetics400", top1=50.0, source="a paper"))
     assert "no published figure is known" in evaluate(KNOWN).out
 
 
 @pytest.mark.parametrize(("top1", "warned"), [(70.0, True), (60.0, False)])
-def test_gate_warns_when_the_published_figure_is_far(gate_config, monkeypatch, capsys, top1, warned):
+def test_gate_warns_when_the_published_figure_is_far(gate_config, publish, monkeypatch, capsys, top1, warned):
     """None of 60 clips is right: by the rule of three the accuracy may be up to 3 / 60."""
-    figure = Published("moving_shapes", top1=top1, source="a paper", views="1x1")
-    monkeypatch.setattr("aosa.pipeline.accuracy.published_accuracy", lambda checkpoint: figure)
+    publish(Published("moving_shapes", top1=top1, source="a paper", views="1x1"), "r3d_tiny")
     monkeypatch.setattr(Accuracy, "__call__", lambda *_: {"top1": 0, "top5": 0})
     assert gate(gate_config("dataset=moving_shapes", "dataset.size=60"), Accuracy(), 0.6) == 0
     out, err = capsys.readouterr()

@@ -13,8 +13,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from aosa.config import compose, config_dir, quoted
-from aosa.downloads import published_accuracy, read_table
+from aosa.downloads import published_weights, read_table
 from aosa.errors import ConfigError
+from aosa.fetch import alone
 from tests.archives import FILE, FOLDER, Members, write_zip
 from tests.running import Ended, run, snapshot
 from tests.server import Served, Server, serving
@@ -99,6 +100,22 @@ def test_failure_names_the_page_and_the_place(server, tmp_path):
         f"error: {address}: the server answered 404 Not Found (there is no such file any more). By hand: open "
         f"https://example.org/models and put the file at {tmp_path}/data/weights/mine.pth"
     )
+
+
+def test_where_no_other_place_would_help_none_is_named(server, tmp_path):
+    """A file that is gone from the only address there is; one that another process is downloading; another file."""
+    table = own_table(tmp_path, **weights(server))
+    gone = download(tmp_path, "weights=mine", table)
+    assert gone.err.rstrip().endswith("404 Not Found (there is no such file any more)")
+    path = tmp_path / "data" / "weights" / "mine.pth"
+    table = own_table(tmp_path, **weights(server, page="https://example.org/models"))
+    part = path.with_name("mine.pth.part")
+    with part.open("ab") as file, alone(file, part):
+        busy = download(tmp_path, "weights=mine", table)
+    assert busy.err.rstrip() == f"error: {part}: another process is at work on it"
+    path.write_bytes(b"another")
+    other = download(tmp_path, "weights=mine", table)
+    assert other.err.rstrip().endswith("move it away, then run the same command again")
 
 
 def test_weights_that_have_only_a_page(tmp_path):
@@ -229,6 +246,8 @@ def test_file_of_a_dataset_goes_where_its_config_says(server, tmp_path):
         ({"adress": "https://example.org"}, "weights.mine: Key 'adress' not in 'Weights'"),
         ({"model": None}, "weights.mine: "),
         ({"published": {"dataset": "a", "top1": 7.0, "source": "b", "views": "ten"}}, "weights.mine: views=ten"),
+        ({"published": {"dataset": "a", "top1": 7.0, "source": "b", "sampling": "x"}}, "weights.mine: sampling=x"),
+        ({"published": {"dataset": "a", "top1": 7.0, "source": "b", "average": "x"}}, "weights.mine: average=x"),
     ],
 )  # fmt: skip
 def test_wrong_entry_of_the_users_table(server, tmp_path, entry, said):
@@ -287,16 +306,19 @@ def test_table_is_right():
             assert 60 < entry.published.top1 < entry.published.top5 < 100
             assert entry.published.views or entry.published.protocol
             assert entry.published.source.startswith("https://")
+            if entry.published.views is not None:
+                # mmaction2 names the files of densely sampled networks so.
+                assert entry.published.sampling == ("dense" if "-dense-" in entry.file else "uniform")
     for name, entries in TABLE.datasets.items():
         assert (config_dir() / "dataset" / f"{name}.yaml").is_file()
         assert all(entry.address and entry.size for entry in entries)
 
 
 def test_published_accuracy_is_known_by_the_files_name():
-    found = published_accuracy("/anywhere/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth")
+    found = published_weights("/anywhere/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb_20220818-1cb6dfc8.pth").published
     assert (found.dataset, found.top1, found.top5, found.views) == ("kinetics400", 76.8, 92.99, "10x3")
-    assert published_accuracy("save_200.pth") is None
-    assert published_accuracy("mine.pth") is None
+    assert published_weights("save_200.pth").published is None
+    assert published_weights("mine.pth") is None
 
 
 @pytest.mark.real
@@ -314,4 +336,5 @@ def test_docs_name_every_entry():
         assert (entry.licence or "not stated") in row
         if entry.published is not None:
             assert f"{entry.published.top1:g} / {entry.published.top5:g}" in row
+            assert (", dense |" in row) == (entry.published.sampling == "dense")
     assert "scripts/download.py dataset=ucf101" in (DOCS / "datasets.md").read_text()
