@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.multiprocessing import ProcessRaisedException
@@ -26,11 +26,11 @@ from tqdm import tqdm
 import aosa.errors
 from aosa.config import build, quoted
 from aosa.data.base import VideoDataset
-from aosa.errors import CheckpointError, ConfigError
+from aosa.errors import AosaError, CheckpointError, ConfigError
 from aosa.files import whole_file, write_atomic, write_csv
 from aosa.models import VideoModel, randomise
 from aosa.models.base import pick_device
-from aosa.models.checkpoints import replace_head
+from aosa.models.checkpoints import replace_head, torch_load
 from aosa.options import check_choice, check_range, check_whole
 from aosa.pipeline.common import FAILED, check_common, environment, mapped
 from aosa.pipeline.store import digest
@@ -43,6 +43,7 @@ from aosa.rng import key_seed
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_STATE = {"settings", "network", "optimizer", "scaler", "log", "failures", "lengths"}  # of last.pt
 
 
 def run(cfg: DictConfig) -> int:
@@ -56,8 +57,8 @@ def run(cfg: DictConfig) -> int:
 
     Raises:
         ConfigError: a value out of range, a class the model lacks, a folder trained with other settings.
-        CheckpointError: ``last.pt`` cannot be read.
-        AosaError: the loss is not finite; no clip could be read.
+        CheckpointError: ``last.pt`` cannot be read, or the best weights beside it are missing.
+        AosaError: the loss is not finite; no clip for training, or for validation, could be read.
     """
     check_common(cfg)
     _check(cfg)
@@ -82,6 +83,9 @@ def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
     settings = _settings(cfg)
     state = None if options.restart else _resume(folder, settings)
     fabric.barrier()  # all have read the folder before one writes
+    if state is not None:
+        for part, clips in loaded.items():
+            clips.know(state["lengths"][part])
     trainer = Trainer(fabric, model, options, cfg.seed, loaded["train"])
     log: list[dict[str, float]] = []
     failures: dict[str, str] = {}
@@ -101,6 +105,14 @@ def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
             row = {"epoch": epoch + 1, **trainer.train(epoch, failures)}
             result = trainer.validate(loaded["val"])
             failures.update(result.failures)
+            if not result.total:
+                if fabric.is_global_zero:
+                    _write_failures(folder, failures)
+                fabric.barrier()  # the first to raise ends the others
+                raise AosaError(
+                    f"no validation clip could be read, so no epoch is the best; the first reason: "
+                    f"{result.failures[0][1]}; all of them: {folder / 'failures.csv'}"
+                )
             row["val_accuracy"] = result.share
             best = max((r["val_accuracy"] for r in log), default=-1.0)
             log.append(row)
@@ -108,8 +120,10 @@ def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
                 if result.share > best:
                     _save_weights(folder / "best.safetensors", model.network)
                 write_csv(folder / "log.csv", list(log[0]), log)
+                lengths = {part: clips.lengths() for part, clips in loaded.items()}
+                progress = {"settings": settings, "log": log, "failures": failures, "lengths": lengths}
                 with whole_file(folder / "last.pt") as path:
-                    torch.save({"settings": settings, **trainer.state(), "log": log, "failures": failures}, path)
+                    torch.save({**trainer.state(), **progress}, path)
                 tracker.log("train", **row, seconds=time.perf_counter() - start)
                 tqdm.write(
                     f"epoch {epoch + 1}/{options.epochs}: loss {row['train_loss']:.4f}, "
@@ -122,16 +136,28 @@ def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
         failures.update(result.failures)
         tracker.table("train/epochs", log)
         tracker.summary("train", test_accuracy=result.share, clips_judged=result.total, failed=len(failures))
-    if fabric.is_global_zero and failures:
-        rows = [{"clip": i, "reason": reason} for i, reason in sorted(failures.items())]
-        write_csv(folder / "failures.csv", ["clip", "reason"], rows)
-        print(f"{len(failures)} clips could not be read; see {folder / 'failures.csv'}")
+    if fabric.is_global_zero:
+        _write_failures(folder, failures)
+        if failures:
+            print(f"{len(failures)} clips could not be read; see {folder / 'failures.csv'}")
     fabric.print(f"test accuracy {result}; weights: {folder / 'best.safetensors'}")
     return FAILED if failures else 0, folder
 
 
+def _write_failures(folder: Path, failures: dict[str, str]) -> None:
+    """All of them; where there are none, none of an earlier try either."""
+    if failures:
+        rows = [{"clip": i, "reason": reason} for i, reason in sorted(failures.items())]
+        write_csv(folder / "failures.csv", ["clip", "reason"], rows)
+    else:
+        (folder / "failures.csv").unlink(missing_ok=True)
+
+
 def _check(cfg: DictConfig) -> None:
     options, infinity = cfg.train, math.inf
+    nulls = [str(k) for k, v in options.items() if v is None and k not in ("parts", "clips_per_epoch", "clip_norm")]
+    if nulls:
+        raise ConfigError(f"train.{nulls[0]}=null: give a value")
     check_whole(
         "train",
         epochs=(options.epochs, 1),
@@ -162,9 +188,10 @@ def _check(cfg: DictConfig) -> None:
         new_head=(options.new_head, (True, False)),
         restart=(options.restart, (True, False)),
     )
-    numbers = [v for v in (*options.milestones, *options.crop_scale) if isinstance(v, int | float)]
-    if len(numbers) < len(options.milestones) + len(options.crop_scale):
-        raise ConfigError(f"train.milestones={options.milestones}, train.crop_scale={options.crop_scale}: give numbers")
+    for key in ("milestones", "crop_scale"):
+        value = options[key]
+        if not isinstance(value, ListConfig) or not all(isinstance(v, int | float) for v in value):
+            raise ConfigError(f"train.{key}={value}: give a list of numbers")
     if len(options.crop_scale) != 2 or not 0 < options.crop_scale[0] <= options.crop_scale[1] <= 1:
         raise ConfigError(f"train.crop_scale={options.crop_scale}: give [low, high], above 0 and at most 1")
     if options.schedule == "multistep" and not options.milestones:
@@ -260,15 +287,19 @@ def _resume(folder: Path, settings: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} cannot be read ({reason}); begin anew with train.restart=true") from error
-    if state.get("settings") != settings:
+        state = torch_load(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; begin anew with train.restart=true") from None
+    if not isinstance(state, dict) or not state.keys() >= _STATE:
+        raise CheckpointError(f"{path} is no training to go on with; begin anew with train.restart=true")
+    if state["settings"] != settings:
         raise ConfigError(
             f"{folder} was trained with other settings (see its config.yaml): give these, begin anew with "
             f"train.restart=true, or choose another output_root"
         )
+    best = folder / "best.safetensors"
+    if not best.exists():
+        raise CheckpointError(f"{best}, the best weights until now, is missing; begin anew with train.restart=true")
     return state
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import astuple, dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import torch
@@ -14,21 +17,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from aosa.data.base import Entry, VideoDataset, View
+from aosa.data.decode import VideoInfo, probed
+from aosa.data.image_range import ImageRange
 from aosa.errors import ConfigError, VideoError
 from aosa.models import VideoModel
 from aosa.pipeline.common import mapped
 from aosa.rng import generator
 
 Item = tuple[str, Tensor, int] | tuple[str, str]
+Probed = dict[tuple[Path | ImageRange, tuple[int, int]], VideoInfo]
 
 
 class Batch(NamedTuple):
-    """N inputs, their N labels and ids, and the (id, reason) of the clips that could not be used."""
+    """N inputs, their N labels and ids, the (id, reason) of the clips that could not be used, and what was probed."""
 
     x: Tensor
     labels: Tensor
     ids: list[str]
     failures: list[tuple[str, str]]
+    probed: Probed
 
 
 @dataclass(frozen=True)
@@ -120,17 +127,38 @@ class Clips(Dataset[Item]):
             x = x.flip(-1)
         return entry.id, x, self.labels[i]
 
+    def __getitems__(self, places: Sequence[int]) -> tuple[list[Item], Probed]:
+        """The items of a batch, and what was probed for them, which would end with the worker that found it."""
+        before = len(probed)
+        items = [self[i] for i in places]
+        return items, dict(islice(reversed(probed.items()), len(probed) - before))
+
+    def lengths(self) -> dict[str, list[Any]]:
+        """What is known of the clips' videos, by id: size and time of change of the file, then the `VideoInfo`."""
+        known = {path: [*state, *astuple(info)] for (path, state), info in probed.items()}
+        return {e.id: known[e.path] for e in self.entries if e.path in known}
+
+    def know(self, lengths: dict[str, list[Any]]) -> None:
+        """Take over what `lengths` told: it holds for the files that have not changed."""
+        for entry in self.entries:
+            if entry.path is not None and entry.id in lengths:
+                size, changed, *info = lengths[entry.id]
+                probed[entry.path, (size, changed)] = VideoInfo(*info)
+
     def batches(self, order: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
-        """The clips at these places, batch by batch, made by so many processes."""
-        yield from DataLoader(
+        """The clips at these places, batch by batch, made by so many processes; a video is probed by one of them."""
+        loader: Iterable[Batch] = DataLoader(
             self,
             batch_sampler=order,  # type: ignore[arg-type]
             num_workers=workers,
             # A spawned process would spawn its own, which takes seconds each epoch.
             multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-            collate_fn=_collate,
-            worker_init_fn=_single_thread if workers else None,
+            collate_fn=_collate,  # type: ignore[arg-type]
+            worker_init_fn=partial(_begin, probed) if workers else None,
         )
+        for batch in loader:
+            probed.update(batch.probed)
+            yield batch
 
 
 def in_batches(places: Sequence[int], size: int) -> list[Sequence[int]]:
@@ -138,16 +166,19 @@ def in_batches(places: Sequence[int], size: int) -> list[Sequence[int]]:
     return [places[i : i + size] for i in range(0, len(places), size)]
 
 
-def _collate(items: list[Item]) -> Batch:
+def _collate(made: tuple[list[Item], Probed]) -> Batch:
+    items, found = made
     good = [item for item in items if len(item) == 3]
     return Batch(
         x=torch.stack([x for _, x, _ in good]) if good else torch.empty(0),
         labels=torch.tensor([label for _, _, label in good], dtype=torch.long),
         ids=[id for id, _, _ in good],
         failures=[item for item in items if len(item) == 2],
+        probed=found,
     )
 
 
-def _single_thread(worker: int) -> None:
+def _begin(known: Probed, worker: int) -> None:
+    probed.update(known)  # a spawned worker begins with nothing
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from aosa.data.base import VideoDataset
-from aosa.errors import AosaError
+from aosa.data.decode import probed
+from aosa.errors import AosaError, ConfigError
 from aosa.models import VideoModel
 from aosa.models.checkpoints import head
 from aosa.pipeline.train_clips import Augmentation, Batch, Clips, Features, in_batches
@@ -90,6 +91,9 @@ class Trainer:
 
     Args:
         options: the block ``train`` of the config.
+
+    Raises:
+        ConfigError: steps of one clip for a network whose batch norm trains; no views to draw from.
     """
 
     def __init__(self, fabric: Fabric, model: VideoModel, options: DictConfig, seed: int, clips: Clips) -> None:
@@ -97,6 +101,13 @@ class Trainer:
         self.per_epoch = min(options.clips_per_epoch or len(clips), len(clips))
         self.steps = math.ceil(self.per_epoch / options.batch_size)
         self.forward_size = math.ceil(options.batch_size / (options.accumulate * fabric.world_size))
+        # Batch norm cannot learn from a lone clip; where there is but one, from it or not at all.
+        self.least = min(2, self.per_epoch) if options.freeze != "backbone" and _has_batch_norm(model.network) else 1
+        if options.batch_size < self.least:
+            raise ConfigError(
+                f"train.batch_size={options.batch_size}: the batch norm of {model.name} cannot learn from a lone clip; "
+                f"give at least 2, or train.freeze=backbone"
+            )
         if options.crop == "random" or options.window == "random":
             clips.take([0], self._augmentation(0))[0]  # a data set without other views says so here, not in a worker
         self.judged = model  # what gives the logits of clips, or of their features
@@ -179,8 +190,7 @@ class Trainer:
                 _advance(bar, self.fabric, batch)
                 failures.update(batch.failures)
                 used = int(self._sum(len(batch.ids))[0])
-                # Batch norm cannot learn from a lone clip.
-                if used < min(2, self.per_epoch):
+                if used < self.least:
                     continue
                 for group in self.optimizer.param_groups:
                     group["lr"] = self.rate(epoch * self.steps + i)
@@ -210,7 +220,10 @@ class Trainer:
         if self.clips.features is not None:
             clips.features = clips.features if clips.features is not None else Features()
             self.compute_features(clips)
-        return accuracy(self.judged, clips, self.forward_size, self._workers(clips), self.fabric)
+        result = accuracy(self.judged, clips, self.forward_size, self._workers(clips), self.fabric)
+        for part in _gathered(self.fabric, probed):  # the next epoch's shares are others
+            probed.update(part)
+        return result
 
     @torch.no_grad()
     def compute_features(self, clips: Clips) -> None:
@@ -289,6 +302,10 @@ class Trainer:
     def _sum(self, *values: float) -> list[float]:
         """Each value, summed over the processes."""
         return self.fabric.all_reduce(torch.tensor(values, dtype=torch.float64), reduce_op="sum").tolist()  # type: ignore[union-attr]
+
+
+def _has_batch_norm(network: nn.Module) -> bool:
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
 
 
 def _head_inputs(model: VideoModel, x: Tensor) -> tuple[list[Tensor], Tensor]:

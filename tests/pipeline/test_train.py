@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,13 +19,14 @@ from torch.nn import functional as F
 
 from aosa.clip import Clip, InputSpec
 from aosa.config import build, compose, config_dir
+from aosa.data import decode
 from aosa.data.base import Entry, VideoDataset, View
 from aosa.errors import AosaError, CheckpointError, ConfigError, VideoError
 from aosa.models import VideoModel, randomise
 from aosa.models.checkpoints import load_weights
 from aosa.models.r3d_tiny import R3DTiny
 from aosa.pipeline import train, trainer
-from aosa.pipeline.train_clips import Augmentation, Clips
+from aosa.pipeline.train_clips import Augmentation, Batch, Clips
 from aosa.pipeline.trainer import Accuracy, Trainer
 from aosa.rng import key_seed
 
@@ -39,8 +40,8 @@ class Toy(VideoDataset):
     stop_after: int | None = None  # loads left before a pretended power cut
     loads: ClassVar[list[tuple[str, View | None]]] = []
 
-    def __init__(self, part: str = "test", size: int = 24, broken: bool = False) -> None:
-        self.part, self.broken, self.problems = part, broken, []
+    def __init__(self, part: str = "test", size: int = 24, broken: bool = False, all_broken: bool = False) -> None:
+        self.part, self.broken, self.all_broken, self.problems = part, broken, all_broken, []
         self.entries = [Entry(id=f"{part}/{i}", class_name=self.class_names[i % 2]) for i in range(size)]
 
     def load(self, entry: Entry, spec: InputSpec, view: View | None = None) -> Clip:
@@ -51,7 +52,7 @@ class Toy(VideoDataset):
                 raise KeyboardInterrupt
         if len(Toy.loads) > int(os.environ.get("TOY_LOADS", "1000000")):  # reaches other processes
             raise AosaError("power cut")
-        if self.broken and entry.id.endswith("/3"):
+        if self.all_broken or (self.broken and entry.id.endswith("/3")):
             raise VideoError(f"{entry.id}: truncated")
         rng = np.random.default_rng(key_seed(entry.id, view))
         frames = rng.integers(0, 80, (spec.frames, *spec.size, 3), dtype=np.uint8)
@@ -137,7 +138,14 @@ def config(root: Path, dataset: dict[str, Any] | None = None, **options: Any) ->
             "precision": "fp32",
             "checkpoint": None,
             "tracking": {"_target_": "aosa.pipeline.dashboards.Untracked"},
-            "dataset": {"_target_": f"{__name__}.Toy", "part": "test", "size": 24, "broken": False, **(dataset or {})},
+            "dataset": {
+                "_target_": f"{__name__}.Toy",
+                "part": "test",
+                "size": 24,
+                "broken": False,
+                "all_broken": False,
+                **(dataset or {}),
+            },
             "model": {
                 "_target_": f"{__name__}.toy_model",
                 "checkpoint": "${checkpoint}",
@@ -209,10 +217,41 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
     assert OmegaConf.load(folder(tmp_path) / "config.yaml").train.lr == 0.01
 
 
-def test_a_damaged_last_pt_is_named(tmp_path: Path) -> None:
+class Runs:
+    """A pickle that runs code when it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("it ran",)
+
+
+def test_a_last_pt_that_cannot_be_used_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train.run(config(tmp_path))
-    (folder(tmp_path) / "last.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match=r"last\.pt cannot be read"):
+    path = folder(tmp_path) / "last.pt"
+    whole = path.read_bytes()
+
+    def message() -> str:
+        with pytest.raises(CheckpointError, match=r"last\.pt.*train\.restart=true") as error:
+            train.run(config(tmp_path))
+        return str(error.value)
+
+    path.write_bytes(b"not a checkpoint")
+    assert "another format" in message()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "damaged" in message()
+    assert "Errno" not in message()
+    torch.save({"settings": Runs()}, path)
+    assert "asks to run print" in message()
+    assert "weights_only" not in message()
+    assert "it ran" not in capsys.readouterr().out
+    for other in ([1, 2], {"settings": "x"}):
+        torch.save(other, path)
+        assert "no training to go on with" in message()
+
+
+def test_lost_best_weights_are_named_when_going_on(tmp_path: Path) -> None:
+    train.run(config(tmp_path))
+    (folder(tmp_path) / "best.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"best\.safetensors.*missing.*train\.restart=true"):
         train.run(config(tmp_path))
 
 
@@ -222,6 +261,48 @@ def test_a_bad_video_is_passed_over_and_listed(tmp_path: Path, capsys: pytest.Ca
     assert [r["clip"] for r in rows] == ["test/3", "train/3", "val/3"]
     assert rows[0]["reason"] == "test/3: truncated"
     assert "/ 23)" in capsys.readouterr().out
+
+
+def test_validation_without_one_readable_clip_stops_the_run(tmp_path: Path) -> None:
+    def settings(broken: bool) -> DictConfig:
+        cfg = config(tmp_path, {"all_broken": broken})
+        cfg.train.parts.train.all_broken = False
+        return cfg
+
+    with pytest.raises(AosaError, match=r"no validation clip.*first reason: val/0: truncated"):
+        train.run(settings(broken=True))
+    rows = list(csv.DictReader((folder(tmp_path) / "failures.csv").open()))
+    assert {r["clip"] for r in rows} == {f"val/{i}" for i in range(24)}
+    assert train.run(settings(broken=False)) == 0
+    assert not (folder(tmp_path) / "failures.csv").exists()
+
+
+@pytest.mark.parametrize(("kind", "used"), [("norm", 8), ("plain", 9)])
+def test_a_lone_clip_is_passed_over_only_where_batch_norm_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, used: int
+) -> None:
+    seen: list[int] = []
+    backward = Trainer._backward
+
+    def noted(self: Trainer, batch: Batch, used: int) -> tuple[float, int]:
+        seen.append(used)
+        return backward(self, batch, used)
+
+    monkeypatch.setattr(Trainer, "_backward", noted)
+    cfg = config(tmp_path, epochs=1, clips_per_epoch=9)
+    cfg.model.kind = kind
+    train.run(cfg)
+    assert sum(seen) == used
+
+
+def test_steps_of_one_clip_are_refused_where_batch_norm_trains(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train\.batch_size=1: .*at least 2, or train\.freeze=backbone"):
+        train.run(config(tmp_path, batch_size=1))
+    assert not folder(tmp_path).exists()
+    assert train.run(config(tmp_path / "frozen", epochs=1, batch_size=1, freeze="backbone", flip=False)) == 0
+    plain = config(tmp_path / "plain", epochs=1, batch_size=1)
+    plain.model.kind = "plain"
+    assert train.run(plain) == 0
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
@@ -256,8 +337,13 @@ def test_a_new_head_has_the_classes_of_the_data_set(tmp_path: Path) -> None:
         ({"devices": 0}, "train.devices=0"),
         ({"crop_scale": [0.9, 0.5]}, r"train.crop_scale=.*\[low, high\]"),
         ({"schedule": "multistep"}, "train.milestones"),
+        ({"milestones": None}, "train.milestones=null: give a value"),
+        ({"crop_scale": None}, "train.crop_scale=null: give a value"),
+        ({"milestones": 3}, "train.milestones=3: give a list of numbers"),
+        ({"crop_scale": ["a", 1]}, "train.crop_scale=.*: give a list of numbers"),
+        ({"lr": None}, "train.lr=null: give a value"),
         ({"epochs": 0}, "train.epochs"),
-        ({"parts": {"train": {"prt": 1}}}, r"train\.parts\.train\.prt.*keys: part, size, broken"),
+        ({"parts": {"train": {"prt": 1}}}, r"train\.parts\.train\.prt.*keys: part, size, broken, all_broken"),
         ({"parts": {"train": {}, "val": {}}}, r"train\.parts\.test is missing"),
     ],
 )
@@ -477,6 +563,49 @@ def test_own_videos_from_start_to_use(
     randomise(fresh, 0)
     near, far = ((best["layer3.conv2.weight"] - n.layer3.conv2.weight).norm().item() for n in (own, fresh))
     assert near < 0.2 * far
+
+
+def test_the_frames_of_a_video_are_counted_once(
+    tmp_path: Path, write_video: Callable[[Path, np.ndarray | int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("train", "val", "test"):
+        for name in ("day", "night"):
+            write_video(tmp_path / "videos" / part / name / "0.avi", 20)
+    opened, decoder = tmp_path / "opened.txt", decode._opencv
+
+    def noted(path: Path) -> Iterator[decode.Frame]:
+        with opened.open("a") as file:  # by workers, too
+            file.write(f"{path.parts[-3]}\n")
+        yield from decoder(path)
+
+    def openings() -> dict[str, int]:
+        parts = opened.read_text().split()
+        opened.unlink()
+        return {part: parts.count(part) for part in ("train", "val", "test")}
+
+    monkeypatch.setattr(decode, "_opencv", noted)
+    options = ["epochs=3", "batch_size=2", "clips_per_epoch=null", "workers=1", "new_head=true", "window=random"]
+    cfg = compose(
+        "train",
+        [
+            *("dataset=video_folder", f"dataset.root={tmp_path}/videos", "device=cpu"),
+            *(f"output_root={tmp_path}/out", *(f"train.{o}" for o in options)),
+        ],
+    )
+    with monkeypatch.context() as cut:
+        whole = Trainer.train
+        cut.setattr(Trainer, "train", lambda self, e, f: whole(self, e, f) if e < 2 else _cut())
+        with pytest.raises(KeyboardInterrupt):
+            train.run(cfg)
+    # Two videos a part and two epochs, once more each for the count; one was tried for other views.
+    assert openings() == {"train": 2 * 2 + 2 + 1, "val": 2 * 2 + 2, "test": 0}
+    decode.probed.clear()
+    train.run(cfg)
+    assert openings() == {"train": 2 + 1, "val": 2, "test": 2 + 2}
+
+
+def _cut() -> dict[str, float]:
+    raise KeyboardInterrupt
 
 
 def test_two_processes_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
