@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -109,6 +110,7 @@ def build(config: DictConfig | None, **extra: Any) -> Any:
     Raises:
         AosaError: as the object raised it, or a ConfigError that says which key could not be built.
     """
+    _refuse_null(config)
     try:
         return instantiate(config, _convert_="all", **extra)
     except InstantiationException as error:
@@ -120,3 +122,20 @@ def build(config: DictConfig | None, **extra: Any) -> Any:
             key = re.search(r"full_key: (.+)", str(error))
             cause = ConfigError(f"{key.group(1)}: {reason}" if key else reason)
         raise cause from None
+
+
+def _refuse_null(config: Any) -> None:
+    """Refuse null for an option whose type does not allow it, at any depth."""
+    if not isinstance(config, DictConfig) or config._is_none() or config._is_missing():
+        return
+    target = OmegaConf.to_container(config, resolve=False).get("_target_")  # type: ignore[union-attr]
+    try:
+        known = inspect.signature(get_object(target)).parameters if isinstance(target, str) else {}
+    except (HydraException, TypeError, ValueError):
+        known = {}  # what cannot be found is told by the instantiation
+    for key in config:
+        kind = known[str(key)].annotation if str(key) in known else inspect.Parameter.empty
+        allowed = kind is inspect.Parameter.empty or "None" in str(kind)
+        if not allowed and OmegaConf.select(config, str(key), throw_on_missing=False) is None:
+            raise ConfigError(f"{config._get_full_key(str(key))}=null: give a value")
+        _refuse_null(config._get_node(key))

@@ -172,3 +172,17 @@ def test_build_names_the_part_that_an_option_is_wrong_of():
     config = compose("explain", ["+explainer.strid=3"])
     with pytest.raises(ConfigError, match=r"explainer: .*unexpected keyword argument 'strid'"):
         build(config.explainer)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("explainer.stride=null", "explainer.stride=null: give a value"),
+        ("model.spec.frames=null", "model.spec.frames=null: give a value"),
+    ],
+)
+def test_null_is_refused_where_an_option_needs_a_value(override, message):
+    config = compose("explain", ["explainer=aosa", override])
+    with pytest.raises(ConfigError, match=message):
+        build(config[override.partition(".")[0]])
+    assert build(compose("explain", ["explainer=aosa", "explainer.temporal_stride=null"]).explainer)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from aosa.clip import Clip
-from aosa.errors import ConfigError
+from aosa.errors import AosaError, ConfigError
 from aosa.explainers.base import Explainer
 from aosa.explainers.grad_cam import resized
 from aosa.explainers.gradients import OUTPUTS
@@ -35,6 +35,7 @@ class EBR(Explainer):
 
     Raises:
         ConfigError: an option out of its choices, or a model other than VGG16-LSTM.
+        AosaError: ``probability`` on a clip whose probability is 0 or 1 to rounding.
     """
 
     def __init__(self, output: str = "probability") -> None:
@@ -65,8 +66,16 @@ class EBR(Explainer):
             with torch.enable_grad(), _Excitation():
                 embedded = network.embed(clip.tensor(model.spec).transpose(0, 1).to(model.device))
                 logits = network.steps(embedded[None])[0]
-                outputs = logits.softmax(dim=1).mean(dim=0) if self.output == "probability" else logits.sum(dim=0)
+                # In float64: of a confident clip, float32 would leave rounding alone.
+                outputs = (
+                    logits.double().softmax(dim=1).mean(dim=0) if self.output == "probability" else logits.sum(dim=0)
+                )
                 (inputs,) = torch.autograd.grad(outputs[target], embedded, retain_graph=True)
+                if not inputs.any():
+                    raise AosaError(
+                        f"eb_r on clip {clip.id!r}: the probability of class {target} is 0 or 1 to rounding, so "
+                        f"nothing wins; use explainer.output=logit"
+                    )
                 inputs = len(inputs) * inputs / inputs.sum()
                 (conv5,) = torch.autograd.grad(embedded, kept[0], inputs)
         finally:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aosa.clip import Clip
-from aosa.errors import AosaError
+from aosa.errors import AosaError, ConfigError
 from aosa.explainers.base import Explainer
 from aosa.models.base import VideoModel
 from aosa.options import check_shares, check_whole
@@ -37,7 +37,8 @@ class EP3D(Explainer):
             for R(2+1)D and .05, .1, .2, .3 for VGG16-LSTM.
         iterations: steps of the optimiser.
         sigma: σ of the masks' kernel, pixels; default 11 up to 112 pixels, 23 for more (the shorter side).
-        patience: stop once no mask's energy has fallen by a thousandth within so many iterations; null = never.
+        patience: stop once no mask's energy, with the weights of the last iteration, has fallen by a thousandth within
+            so many iterations; null = never.
 
     Raises:
         ConfigError: an option out of its range.
@@ -79,6 +80,8 @@ class EP3D(Explainer):
         """
         x = x.to(model.device)
         frames, height, width = x.shape[1:]
+        if self.sigma is not None and self.sigma > min(height, width):
+            raise ConfigError(f"explainer.sigma={self.sigma}: at most the shorter side of the frames, {height}×{width}")
         up = SmoothMax((height, width), SPACING, self.sigma or (11 if min(height, width) <= 112 else 23))
         pyramid = BlurPyramid(x)
         seeds = torch.ones(len(areas), frames, *up.grid, device=model.device, requires_grad=True)
@@ -117,14 +120,18 @@ class EP3D(Explainer):
         areas: Sequence[float],
         iteration: int,
     ) -> Tensor:
-        """Add the gradients of some masks' energies; returns the energies."""
+        """Add the gradients of some masks' energies; returns the energies, by which progress is judged."""
         masks, padded = self._masks(up, seeds[part])
         # Of the logits, so that a probability of nearly 0 has a gradient too.
         log_score = model.logits(pyramid(masks)).log_softmax(dim=1)[:, target]
         penalty = torch.stack([self.penalty(p, a, iteration) for p, a in zip(padded, areas[part], strict=True)])
         energy = penalty - self.score_weight * log_score
         energy.sum().backward()
-        return energy.detach()
+        if self.patience is None:
+            return energy.detach()
+        # Weights that grow would hide any progress.
+        last = [self.penalty(p, a, self.iterations - 1) for p, a in zip(padded.detach(), areas[part], strict=True)]
+        return torch.stack(last) - self.score_weight * log_score.detach()
 
     def _masks(self, up: SmoothMax, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """A×T×h×w seeds → A×T×H×W masks, and the same with margins."""

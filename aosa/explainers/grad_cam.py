@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.explainers.base import Explainer
-from aosa.explainers.gradients import OUTPUTS, chosen_layers, feature_gradients
+from aosa.explainers.gradients import OUTPUTS, check_layer, chosen_layers, feature_gradients
 from aosa.models.base import VideoModel
 from aosa.options import check_choice
 
@@ -40,6 +40,7 @@ class GradCAM(Explainer):
         output: str = "logit",
         relu: bool = True,
     ) -> None:
+        check_layer(layer)
         check_choice(
             "explainer",
             pooling=(pooling, ("clip", "frame")),

@@ -8,7 +8,7 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.explainers.base import Explainer
 from aosa.explainers.grad_cam import resized
-from aosa.explainers.gradients import chosen_layers, feature_gradients
+from aosa.explainers.gradients import check_layer, chosen_layers, feature_gradients
 from aosa.models.base import VideoModel
 from aosa.options import check_choice
 
@@ -29,6 +29,7 @@ class GradCAMPP(Explainer):
     """
 
     def __init__(self, layer: str | list[str] | None = None, relu: bool = True) -> None:
+        check_layer(layer)
         check_choice("explainer", relu=(relu, (True, False)))
         self.layer = layer
         self.relu = relu

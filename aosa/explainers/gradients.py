@@ -45,6 +45,17 @@ def batched(samples: Iterable[Tensor], size: int) -> Iterator[Tensor]:
         yield torch.stack(batch)
 
 
+def check_layer(layer: object) -> None:
+    """Refuse a layer option that is neither null, a name, nor a list of names.
+
+    Raises:
+        ConfigError: naming the value.
+    """
+    names = [layer] if isinstance(layer, str) else layer
+    if names is not None and not (isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names)):
+        raise ConfigError(f"explainer.layer={layer}: give a layer's dotted name, a list of names, or null")
+
+
 def chosen_layers(model: VideoModel, layer: str | Sequence[str] | None) -> list[str]:
     """The layers to read: those named, or the model's target layers.
 
@@ -106,30 +117,36 @@ def feature_gradients(
         ConfigError: a layer whose output has no place in time and space, see `as_volume`.
     """
     score, features = capture(model, layers, lambda: class_scores(model, x, target, output)[0])
-    owners = [f"explainer.layer={name} of {model.name}" for name in layers]
-    volumes = [as_volume(feature, owner) for feature, owner in zip(features, owners, strict=True)]
     gradients = torch.autograd.grad(score, features)
-    pairs = zip(volumes, (as_volume(g, owner) for g, owner in zip(gradients, owners, strict=True)), strict=True)
-    return [(volume.detach().float(), gradient.float()) for volume, gradient in pairs]
+    pairs = []
+    for name, feature, gradient in zip(layers, features, gradients, strict=True):
+        volume, slope = (as_volume(part, model, name).float() for part in (feature.detach(), gradient))
+        pairs.append((volume, slope))
+    return pairs
 
 
-def as_volume(features: Tensor, owner: str) -> Tensor:
+def as_volume(features: Tensor, model: VideoModel, layer: str) -> Tensor:
     """One clip's features in time and space, C×T'×H'×W'.
 
-    Known layouts: 1×C×T'×H'×W' of 3D networks; T×C×H'×W' of networks that see each frame alone; T×(1 + n·n)×C of
-    transformers that see each frame alone, whose first (class) token has no place and is dropped.
+    Known layouts: 1×C×T'×H'×W' of 3D networks; T×C×H'×W' of networks that see each frame alone; T×(1 + P)×C of
+    transformers that see each frame alone, whose first (class) token has no place and is dropped. The P patches lie in
+    the network's ``grid`` (rows, columns), or in a square where it has none.
 
     Raises:
         ConfigError: another layout.
     """
     if features.dim() == 5 and len(features) == 1:
         return features[0]
-    if features.dim() == 4:
-        return features.transpose(0, 1)
-    side = math.isqrt(features.shape[1] - 1) if features.dim() == 3 else 0
-    if side and side * side == features.shape[1] - 1:
-        return features[:, 1:].unflatten(1, (side, side)).permute(3, 0, 1, 2)
+    if len(features) == model.spec.frames:
+        if features.dim() == 4:
+            return features.transpose(0, 1)
+        if features.dim() == 3:
+            side = math.isqrt(features.shape[1] - 1)
+            rows, columns = getattr(model.network, "grid", (side, side))
+            if rows * columns == features.shape[1] - 1:
+                return features[:, 1:].unflatten(1, (rows, columns)).permute(3, 0, 1, 2)
     raise ConfigError(
-        f"{owner} gives {'×'.join(map(str, features.shape))}, which has no place in time and space; its output must be "
-        f"B×C×T×H×W, (B·T)×C×H×W, or (B·T)×(1 + n·n)×C tokens"
+        f"explainer.layer={layer} of {model.name} gives {'×'.join(map(str, features.shape))} for a clip of "
+        f"{model.spec.frames} frames, which has no place in time and space; its output must be B×C×T×H×W, (B·T)×C×H×W, "
+        f"or (B·T)×(1 + P)×C tokens of the patches of each frame"
     )

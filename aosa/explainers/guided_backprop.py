@@ -58,7 +58,8 @@ class GuidedBackprop(Explainer):
 class _Guided(TorchFunctionMode):
     """Replaces every ReLU of a forward pass, be it a module, a function or in place; the network stays untouched."""
 
-    kinds = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
+    in_place = (F.relu_, torch.relu_, Tensor.relu_)
+    kinds = (F.relu, torch.relu, Tensor.relu, *in_place)
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,18 +70,24 @@ class _Guided(TorchFunctionMode):
         return self
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in self.kinds:
-            self.relus += 1
-            return _GuidedReLU.apply(args[0])
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func not in self.kinds:
+            return func(*args, **kwargs)
+        self.relus += 1
+        x = args[0] if args else kwargs["input"]
+        inplace = func in self.in_place or kwargs.get("inplace", args[1] if len(args) > 1 else False)
+        return _GuidedReLU.apply(x, inplace)
 
 
 class _GuidedReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, inplace: bool) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(x > 0)
+        if inplace:
+            ctx.mark_dirty(x)
+            return x.clamp_(min=0)
         return x.clamp(min=0)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return gradient.clamp(min=0) * ctx.saved_tensors[0]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return gradient.clamp(min=0) * ctx.saved_tensors[0], None

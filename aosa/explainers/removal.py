@@ -105,8 +105,9 @@ class Removal(Explainer):
             alpha=(alpha, 0, np.inf),
         )
         check_whole("explainer", segments=(segments, 1), samples=(samples, 1), seed=(seed, 0))
-        if l1_reg != "aic":
-            check_whole("explainer", l1_reg=(l1_reg, 1))  # type: ignore[arg-type]
+        whole = isinstance(l1_reg, int) and not isinstance(l1_reg, bool) and l1_reg >= 1
+        if l1_reg not in (None, "aic") and not whole:
+            raise ConfigError(f"explainer.l1_reg={l1_reg}: give null, aic, or a number of regions of at least 1")
         _check_fit(segmentation, selection, summary, flow)
         self.segmentation = segmentation
         self.segments = segments
@@ -203,6 +204,10 @@ def _check_fit(segmentation: str, selection: str, summary: str, flow: str | None
         raise ConfigError("explainer.segmentation=windows needs explainer.selection=one_out: windows overlap")
     if summary == "shapley" and selection != "shapley":
         raise ConfigError(f"explainer.summary=shapley needs explainer.selection=shapley, not {selection}")
+    if summary == "mean" and selection == "shapley":
+        raise ConfigError(
+            "explainer.summary=mean needs samples of equal weight: another explainer.selection than shapley"
+        )
     if summary == "difference" and selection not in ("one_out", "one_in"):
         raise ConfigError(f"explainer.summary=difference needs explainer.selection=one_out or one_in, not {selection}")
     if summary == "value" and selection != "one_out":

@@ -54,4 +54,4 @@ class SaliencyTubes(Explainer):
                 f"numbers, of another kind; it is defined for 3D CNNs that end in pooling and one linear layer, such "
                 f"as r3d50, r2plus1d50, r2plus1d18, i3d, slowfast_r50"
             )
-        return [as_volume(o.detach().float(), "") for o in outputs]
+        return [as_volume(o.detach().float(), model, name) for o, name in zip(outputs, layers, strict=True)]

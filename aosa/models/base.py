@@ -64,7 +64,8 @@ class VideoModel:
         self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
         self._check_head(getattr(network, "num_classes", None))
         if self.device.type == "cuda":
-            # fp32 means fp32, and the same bytes each time.
+            # fp32 means fp32, and forward passes give the same bytes each time; gradients do to rounding, since CUDA's
+            # backward of 3D pooling is not deterministic.
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.benchmark = False
@@ -95,8 +96,9 @@ class VideoModel:
             )
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """B×3×T×H×W normalised → B×K float32 softmax probabilities. Differentiable."""
-        return self.logits(x).softmax(dim=1)
+        """B×3×T×H×W normalised → B×K float32 softmax probabilities. Differentiable; the softmax itself is float64, so
+        that the gradient of a nearly certain class is more than rounding."""
+        return self.logits(x).double().softmax(dim=1).float()
 
     def module(self, name: str) -> nn.Module:
         """The submodule of that dotted name.

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from aosa.errors import ConfigError
-from aosa.explainers import GradCAM
+from aosa.explainers import GradCAM, GradCAMPP
 from tests.helpers import SPEC, moving_clip, small_model
 
 
@@ -50,5 +50,12 @@ def test_a_layer_that_is_not_there_is_named() -> None:
 
 
 def test_a_layer_without_a_feature_volume_is_refused() -> None:
-    with pytest.raises(ConfigError, match="must be B×C×T×H×W"):
+    with pytest.raises(ConfigError, match=r"must be B×C×T×H×W"):
         GradCAM(layer="fc")(small_model(), moving_clip(), 1)
+
+
+@pytest.mark.parametrize("layer", [3, [], [1], {"a": 1}])
+def test_a_layer_that_is_no_name(layer: object) -> None:
+    for method in (GradCAM, GradCAMPP):
+        with pytest.raises(ConfigError, match=r"explainer\.layer=.*: give a layer's dotted name"):
+            method(layer=layer)  # type: ignore[arg-type]

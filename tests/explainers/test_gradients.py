@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aosa import VideoModel
+from aosa import InputSpec, VideoModel
 from aosa.errors import ConfigError
 from aosa.explainers import GradCAM, GradCAMPP, GuidedBackprop, IntegratedGradients, SmoothGrad
 from aosa.explainers.gradients import as_volume, batched, capture
@@ -127,6 +129,57 @@ def test_guided_backprop_guides_every_kind_of_relu() -> None:
     assert guide.relus == 5
 
 
+IN_PLACE: dict[str, Callable[[Tensor], object]] = {
+    "F.relu_": F.relu_,
+    "torch.relu_": torch.relu_,
+    "Tensor.relu_": Tensor.relu_,
+    "keyword": lambda x: F.relu(input=x, inplace=True),
+    "position": lambda x: F.relu(x, True),
+    "module": nn.ReLU(inplace=True),
+}
+
+
+class Ignoring(nn.Module):
+    """Two layers with a ReLU after each, whose return value nobody takes."""
+
+    def __init__(self, relu: Callable[[Tensor], object] | None) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.a, self.b, self.fc = nn.Conv3d(3, 6, 3, padding=1), nn.Conv3d(6, 6, 3, padding=1), nn.Linear(6, 3)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (self.a, self.b):
+            x = layer(x)
+            if self.relu is None:
+                x = torch.relu(x)
+            else:
+                self.relu(x)
+        return self.fc(x.mean(dim=(2, 3, 4)))
+
+
+@pytest.mark.parametrize("kind", IN_PLACE)
+def test_guided_backprop_guides_a_relu_in_place_also_where_its_return_value_is_ignored(kind: str) -> None:
+    relu, clip = IN_PLACE[kind], moving_clip()
+    model, plain = (VideoModel(Ignoring(r), SPEC, device="cpu") for r in (relu, None))
+    x = clip.tensor(SPEC)[None]
+    with torch.no_grad():
+        expected = plain.logits(x)
+        with _Guided() as guide:
+            torch.testing.assert_close(model.logits(x), expected, rtol=0, atol=0)
+    assert guide.relus == 2
+    got = GuidedBackprop(absolute=False)(model, clip, 1)
+    torch.testing.assert_close(got, GuidedBackprop(absolute=False)(plain, clip, 1))
+    with torch.enable_grad():
+        leaf = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(model.logits(leaf)[0, 1], leaf)
+    assert float((got - gradient[0].sum(dim=0)).abs().max()) > 0.1 * float(got.abs().max())
+    kept = torch.tensor([-1.0, 2.0, 3.0])
+    with _Guided():
+        assert relu(kept) is kept
+    assert kept.tolist() == [0.0, 2.0, 3.0]
+
+
 def test_guided_backprop_refuses_a_network_without_relu() -> None:
     for ask in (lambda e, m: e.check(m), lambda e, m: e(m, moving_clip(), 1)):
         with pytest.raises(ConfigError, match="linear has none; choose a network that has them"):
@@ -158,15 +211,21 @@ def test_grad_cam_pp_follows_the_derivatives_of_the_exponential() -> None:
 
 
 def test_the_place_of_frames_and_tokens() -> None:
+    model = VideoModel(nn.Identity(), InputSpec(frames=3, size=(8, 8)), name="any", device="cpu")
     volume = torch.arange(2 * 3 * 4 * 4).float().view(2, 3, 4, 4)
-    assert torch.equal(as_volume(volume[None], ""), volume)
-    assert torch.equal(as_volume(volume.transpose(0, 1), ""), volume)
     tokens = volume.permute(1, 2, 3, 0).flatten(1, 2)
     with_class = torch.cat([torch.full((3, 1, 2), -1.0), tokens], dim=1)
-    assert torch.equal(as_volume(with_class, ""), volume)
-    for wrong in (torch.zeros(1, 5), torch.zeros(3, 16, 2), torch.zeros(2, 3, 4, 4, 4)):
-        with pytest.raises(ConfigError, match=r"explainer\.layer=fc gives .* no place in time and space"):
-            as_volume(wrong, "explainer.layer=fc")
+    for features in (volume[None], volume.transpose(0, 1), with_class):
+        assert torch.equal(as_volume(features, model, "x"), volume)
+    refused = [torch.zeros(1, 5), torch.zeros(3, 16, 2), torch.zeros(2, 3, 4, 4, 4)]
+    # Tokens of all frames side by side, and those of each patch over time, are no frames.
+    refused += [torch.zeros(1, 1 + 64, 2), torch.zeros(16, 1 + 9, 2), torch.zeros(4, 3, 4, 4)]
+    for wrong in refused:
+        with pytest.raises(ConfigError, match=r"explainer\.layer=fc of any gives .* no place in time and space"):
+            as_volume(wrong, model, "fc")
+    model.network.grid = (2, 8)
+    wide = volume.flatten(2).unflatten(2, (2, 8))
+    assert torch.equal(as_volume(with_class, model, "x"), wide)
 
 
 class Tokens(nn.Module):

@@ -370,3 +370,16 @@ def test_a_clip_smaller_than_the_grid(explainer: Explainer) -> None:
     explainer.grid = (5, 7, 7)  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=r"explainer\.grid=\[5, 7, 7\] is finer than the clip of 4×24×32"):
         explainer(small_model(), moving_clip(), 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"l1_reg": "bic"}, "l1_reg=bic: give null, aic, or a number of regions"),
+        ({"l1_reg": True}, "l1_reg=True: give null, aic"),
+        ({"selection": "shapley", "summary": "mean"}, "summary=mean needs samples of equal weight"),
+    ],
+)
+def test_choices_that_say_nothing_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Removal(**options)  # type: ignore[arg-type]
