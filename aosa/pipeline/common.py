@@ -6,7 +6,7 @@ import difflib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -238,15 +238,16 @@ def walk(
     stage: str,
     title: str,
     done: Callable[[Entry], bool],
-    do: Callable[[Entry], None],
+    do: Callable[[Entry], Mapping[str, Any] | None],
     about: dict[str, Any],
     log: Callable[..., None],
 ) -> int:
     """Do every entry that is not done, with a progress bar; go on past those that fail, and list them.
 
     A failure is kept with its reason in the folder's ``failures.csv``; the exit status says so. What stops
-    the whole run is an error of config or checkpoint, or a result that cannot be written. `about` (what ran) is
-    kept with each clip's time; `log` is told the progress after each clip that was done or failed now.
+    the whole run is an error of config or checkpoint, or a result that cannot be written. `about` (what ran) and what
+    `do` gives back are kept with each clip's time; `log` is told the progress after each clip that was done or failed
+    now.
 
     Returns:
         exit status: 0, or `FAILED`.
@@ -257,8 +258,7 @@ def walk(
         start = time.perf_counter()
         try:
             already = done(entry)
-            if not already:
-                do(entry)
+            more = {} if already else do(entry) or {}
         except (ConfigError, CheckpointError):
             bar.close()
             raise
@@ -275,7 +275,7 @@ def walk(
         folder.forgive(entry.id)
         if not already:
             made, seconds = made + 1, round(time.perf_counter() - start, 6)
-            folder.time(entry.id, seconds=seconds, **about)
+            folder.time(entry.id, seconds=seconds, **about, **more)
             log(made=made, failed=failed, seconds=seconds)
     write_failures(folder, entries)
     if failed:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from aosa.config import build, compose, did_you_mean
 from aosa.data.base import Entry
 from aosa.errors import ConfigError
+from aosa.metrics import Accuracy
 from aosa.metrics.base import Metric
 from aosa.options import check_choice
+from aosa.pipeline.accuracy import records_folder
+from aosa.pipeline.clock import TIMES
 from aosa.pipeline.common import Job
-from aosa.pipeline.store import digest
+from aosa.pipeline.store import RecordFolder, digest
 from aosa.report.claims import Claim, Verdict, judge, read_claims, rivals
-from aosa.report.tables import Table, TableSpec, make_table, paper_values
+from aosa.report.tables import Table, TableSpec, make_table, paper_values, row_key
 
 _COMMON = (
     "data_root",
@@ -41,7 +44,11 @@ _AVERAGES = ("_class", "_video")
 
 @dataclass
 class Unit:
-    """One data set × model × explainer of an experiment: its jobs, and what a user would type for them."""
+    """One data set × model × explainer of an experiment: its jobs, and what a user would type for them.
+
+    `variant` tells apart the rows of one explainer with other options; without an explainer it is the model's accuracy
+    that is measured. `timed` says that the times of the maps are scores, too.
+    """
 
     dataset: str
     model: str
@@ -50,10 +57,18 @@ class Unit:
     common: dict[str, Any]
     metrics: list[str]
     metric_options: dict[str, list[str]]
-    _built: dict[str, Metric] = field(default_factory=dict, repr=False)
+    variant: str = ""
+    timed: bool = False
+    _built: dict[str, Metric | Accuracy] = field(default_factory=dict, repr=False)
+    _composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict, repr=False)
 
     def config(self, stage: str, *more: str) -> DictConfig:
-        """The config of a stage for this unit."""
+        """The config of a stage for this unit, composed once."""
+        if (stage, *more) not in self._composed:
+            self._composed[stage, *more] = self._compose(stage, *more)
+        return self._composed[stage, *more]
+
+    def _compose(self, stage: str, *more: str) -> DictConfig:
         config = compose(stage, [*self._choices, *more, *self.overrides])
         for key, value in self.common.items():
             config[key] = value
@@ -63,26 +78,43 @@ class Unit:
 
     def command(self, stage: str, *more: str) -> str:
         """The command line that does the same."""
-        usual = compose(stage)
+        usual = _usual(stage)
         changed = [f"{k}={'null' if v is None else v}" for k, v in self.common.items() if v != usual[k]]
         return shlex.join(["python", f"scripts/{stage}.py", *self._choices, *more, *self.overrides, *changed])
+
+    @property
+    def row(self) -> str:
+        """What tells the rows of a table apart: the explainer, with its variant where it has one."""
+        return row_key(self.explainer, self.variant)
 
     @cached_property
     def job(self) -> Job:
         return Job(self.config("explain"))
 
-    def metric(self, name: str) -> Metric:
+    def metric(self, name: str) -> Metric | Accuracy:
         """The metric of that name, built once.
 
         Raises:
-            ConfigError: accuracy, which is no metric of maps.
+            ConfigError: accuracy, which is no metric of maps, in a grid with explainers; or another one in a grid
+                without.
         """
         if name not in self._built:
             metric = build(self.evaluation(name).metric)
-            if not isinstance(metric, Metric):
-                raise ConfigError(f"experiment.grids: {name} is no metric of maps; reproduce prints it of itself")
+            if isinstance(metric, Accuracy) == bool(self.explainer):
+                raise ConfigError(
+                    f"experiment.grids: {name} is no metric of maps; reproduce prints it of itself"
+                    if self.explainer
+                    else f"experiment.grids: {name} needs maps, and the grid has no explainers"
+                )
             self._built[name] = metric
         return self._built[name]
+
+    def records(self, name: str) -> RecordFolder:
+        """Where the records of the metric of that name lie."""
+        metric = self.metric(name)
+        if isinstance(metric, Accuracy):
+            return records_folder(self.job, metric, name)
+        return self.job.records(metric, name)
 
     def evaluation(self, metric: str) -> DictConfig:
         """The config of evaluate for one of the metrics."""
@@ -90,7 +122,13 @@ class Unit:
 
     @property
     def _choices(self) -> list[str]:
-        return [f"dataset={self.dataset}", f"model={self.model}", f"explainer={self.explainer}"]
+        explainer = [f"explainer={self.explainer}"] if self.explainer else []
+        return [f"dataset={self.dataset}", f"model={self.model}", *explainer]
+
+
+@cache
+def _usual(stage: str) -> DictConfig:
+    return compose(stage)
 
 
 @dataclass
@@ -113,7 +151,8 @@ def units(config: DictConfig) -> Iterator[Unit]:
     """The units of ``config.experiment``, cut down by ``models`` and ``explainers``.
 
     Raises:
-        ConfigError: no experiment, or a model or explainer that is not part of it.
+        ConfigError: no experiment, a model or explainer that is not part of it, or options for an explainer that is
+            not part of its grid.
     """
     experiment = config.experiment
     grids = OmegaConf.to_container(experiment.grids, resolve=True)
@@ -127,21 +166,31 @@ def units(config: DictConfig) -> Iterator[Unit]:
                     f"(it has {', '.join(known)})"
                 )
     common = {key: config[key] for key in _COMMON}
+    timed = not set(TIMES).isdisjoint(experiment.get("columns") or [])
     for grid in grids:
+        for key in ("explainer_options", "variants"):
+            for name in grid.get(key) or {}:
+                if name not in grid["explainers"]:
+                    hint = did_you_mean(name, grid["explainers"])
+                    raise ConfigError(f"experiment.grids: {key}.{name} is none of the grid's explainers{hint}")
         for model in grid["models"]:
-            for explainer in grid["explainers"]:
-                if model in (config.get("models") or [model]) and explainer in (
+            for explainer in grid["explainers"] or [""]:
+                if model not in (config.get("models") or [model]) or explainer not in (
                     config.get("explainers") or [explainer]
                 ):
-                    options = (grid.get("explainer_options") or {}).get(explainer, [])
+                    continue
+                options = (grid.get("explainer_options") or {}).get(explainer, [])
+                for variant, more in ((grid.get("variants") or {}).get(explainer) or {"": []}).items():
                     yield Unit(
                         grid["dataset"],
                         model,
                         explainer,
-                        [*(grid.get("overrides") or []), *options],
+                        [*(grid.get("overrides") or []), *options, *more],
                         common,
                         grid["metrics"],
                         grid.get("metric_options") or {},
+                        variant,
+                        timed and bool(explainer),
                     )
 
 
@@ -188,11 +237,18 @@ def _collect(all_units: list[Unit]) -> Results:
     columns = columns_of(all_units)
     correct: dict[tuple[str, str, str], bool] = {}
     for unit in all_units:
-        maps, entries = unit.job.maps, unit.job.entries()
+        entries = unit.job.entries()
+        if not unit.explainer:
+            rows += _accuracy_rows(unit, entries)
+            continue
+        maps = unit.job.maps
         present = {e.id: maps.digest(e.id) for e in entries if not maps.failure(e.id)}
+        if unit.timed:
+            rows += _time_rows(unit, [e for e in entries if present.get(e.id)])
         for name in unit.metrics:
             metric = unit.metric(name)
-            records = unit.job.records(metric, name)
+            assert isinstance(metric, Metric)
+            records = unit.records(name)
             for entry in entries:
                 record = records.load(entry.id)
                 if record is None or records.failure(entry.id) or record["map"] != present.get(entry.id):
@@ -200,11 +256,11 @@ def _collect(all_units: list[Unit]) -> Results:
                 if "predicted" in record and record["label"] is not None:
                     key = (unit.job.dataset.name, unit.job.model.name, entry.id)
                     correct[key] = record["predicted"] == record["label"]
-                rows += [_row(unit, entry, record, column, metric) for column in metric.columns]
+                rows += [_row(unit, entry, record, column, metric.weights) for column in metric.columns]
                 if "deletion_curve" in record:
                     curves.append(
                         {
-                            "explainer": unit.explainer,
+                            "explainer": unit.row,
                             "dataset": unit.job.dataset.name,
                             "model": unit.job.model.name,
                             "clip": entry.id,
@@ -222,6 +278,7 @@ def _collect(all_units: list[Unit]) -> Results:
             "dataset",
             "model",
             "explainer",
+            "variant",
             "column",
             "clip",
             "group",
@@ -232,22 +289,28 @@ def _collect(all_units: list[Unit]) -> Results:
             "correct",
         ],
     )
-    for column in dict.fromkeys(c for unit in all_units for name in unit.metrics for c in unit.metric(name).weights):
+    for column in dict.fromkeys(c for m in _metrics(all_units) if isinstance(m, Metric) for c in m.weights):
         frame = pd.concat([frame, *_averages(frame, column)], ignore_index=True)
     return Results(frame, curves, columns)
 
 
 def columns_of(all_units: Sequence[Unit]) -> dict[str, str]:
     """Each score of the units' metrics and which direction of it is better, see `Results`."""
-    metrics = [unit.metric(name) for unit in all_units for name in unit.metrics]
+    metrics = list(_metrics(all_units))
     columns = {column: direction for metric in metrics for column, direction in metric.columns.items()}
     derived = {
         f"{column}{average}": columns[column]
         for metric in metrics
+        if isinstance(metric, Metric)
         for column in metric.weights
         for average in _AVERAGES
     }
-    return {**columns, **derived}
+    times = dict.fromkeys(TIMES, "lower") if any(unit.timed for unit in all_units) else {}
+    return {**columns, **derived, **times}
+
+
+def _metrics(all_units: Iterable[Unit]) -> Iterator[Metric | Accuracy]:
+    return (unit.metric(name) for unit in all_units for name in unit.metrics)
 
 
 def shown(config: DictConfig, columns: Mapping[str, str]) -> dict[str, str]:
@@ -283,18 +346,38 @@ def _only_correct(results: Results) -> Results:
     return Results(scores, curves, results.columns)
 
 
-def _row(unit: Unit, entry: Entry, record: dict[str, Any], column: str, metric: Metric) -> dict[str, Any]:
+def _accuracy_rows(unit: Unit, entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    for name in unit.metrics:
+        metric = unit.metric(name)
+        records = unit.records(name)
+        for entry in entries:
+            record = records.load(entry.id)
+            if record is not None and not records.failure(entry.id):
+                yield from (_row(unit, entry, record, column, {}) for column in metric.columns)
+
+
+def _time_rows(unit: Unit, entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    for entry in entries:
+        times = unit.job.maps.times(entry.id).get("parts") or {}
+        about = {"group": entry.group, "class_name": entry.class_name}
+        yield from (_row(unit, entry, {**about, c: times.get(c)}, c, {}) for c in TIMES)
+
+
+def _row(
+    unit: Unit, entry: Entry, record: Mapping[str, Any], column: str, weights: Mapping[str, str]
+) -> dict[str, Any]:
     value = record[column]
     return {
         "dataset": unit.job.dataset.name,
         "model": unit.job.model.name,
         "explainer": unit.explainer,
+        "variant": unit.variant,
         "column": column,
         "clip": entry.id,
         "group": record["group"],
         "class_name": record["class_name"],
         "value": np.nan if value is None else float(value),
-        "weight": float(record[metric.weights[column]]) if column in metric.weights else 1.0,
+        "weight": float(record[weights[column]]) if column in weights else 1.0,
     }
 
 
@@ -332,7 +415,7 @@ def claims_of(config: DictConfig, columns: Mapping[str, str]) -> list[Claim]:
     known = {
         "column": list(columns),
         "explainer": [
-            *(e for grid in experiment["grids"] for e in grid["explainers"]),
+            *(e for grid in experiment["grids"] for e in grid["explainers"] or [""]),
             *([] if printed is None else printed["explainer"]),
         ],
         "dataset": [grid["dataset"] for grid in experiment["grids"]],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.data.base import Entry
+from aosa.pipeline.clock import timed
 from aosa.pipeline.common import Job, absent, check_common, environment, walk
 from aosa.pipeline.tracking import Tracker, track, track_maps
 
@@ -31,11 +33,12 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
     def done(entry: Entry) -> bool:
         return folder.file(entry.id).exists() and folder.valid(entry.id, job.dataset.fingerprint(entry))
 
-    def explain(entry: Entry) -> None:
+    def explain(entry: Entry) -> dict[str, Any]:
         fingerprint = job.dataset.fingerprint(entry)
         clip = job.load(entry)
         target = job.target(clip)
-        saliency = job.explainer(job.model, clip, target)
+        with timed(job.explainer, job.model) as parts:
+            saliency = job.explainer(job.model, clip, target)
         names = job.model.class_names
         meta = {
             "clip": entry.id,
@@ -48,6 +51,7 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
             "source": clip.source,
         }
         folder.save(entry.id, saliency, meta)
+        return {"parts": {name: round(seconds, 6) for name, seconds in parts.items()}}
 
     about = environment(job.model)
     tracked = track(config, "explain", job.title, job.dataset.name, maps=folder.path.name, environment=about)

@@ -19,18 +19,20 @@ from aosa.pipeline import evaluate, explain
 from aosa.pipeline.accuracy import gate
 from aosa.pipeline.common import absent, check_common, commit, environment
 from aosa.pipeline.experiment import Results, Unit, claims_of, columns_of, folder, shown, units, verdicts_of
+from aosa.pipeline.figures import draw, figures_of
+from aosa.pipeline.plan import print_plan
 from aosa.pipeline.store import canonical
 from aosa.pipeline.tabulate import BREAKDOWNS, markdown, tabulate
 from aosa.pipeline.tracking import dashboard, track, track_table
 from aosa.report.figures import curves
 from aosa.report.html import write_report
 from aosa.report.overlay import comparison_sheet, overlay, save_png
-from aosa.report.tables import Table, display_name
+from aosa.report.tables import Table, display_name, row_key, row_name
 
 
 def run(config: DictConfig) -> int:
-    """Print the accuracy of each model on each data set, then explain, evaluate, tabulate and report; what is there
-    already is kept. Returns the exit status.
+    """Print the accuracy of each model on each data set, then explain, evaluate, tabulate, draw and report; what is
+    there already is kept. ``dry_run`` prints the plan instead and makes nothing. Returns the exit status.
 
     Raises:
         ConfigError: an unknown key or choice, or accuracy_margin out of range.
@@ -41,16 +43,22 @@ def run(config: DictConfig) -> int:
     check_range("", accuracy_margin=(config.accuracy_margin, 0, 1))
     dashboard(config)  # refused before any work, too
     all_units = list(units(config))
+    figures_of(config, all_units)
+    if config.dry_run:
+        return print_plan(config, all_units)
     for unit in all_units:
         # Names, options and pairs are checked before hours of work, not in the midst of them.
-        unit.job.explainer.check(unit.job.model)
+        if unit.explainer:
+            unit.job.explainer.check(unit.job.model)
         for name in unit.metrics:
             unit.metric(name)
         unit.job.entries()
-    claims_of(config, shown(config, columns_of(all_units)))
+    columns = columns_of(all_units)
+    claims_of(config, shown(config, columns))
     status = _accuracies(all_units, config.accuracy_margin)
-    for number, unit in enumerate(all_units, 1):
-        print(f"[{number}/{len(all_units)}] {unit.command('explain')}")
+    explained = [unit for unit in all_units if unit.explainer]
+    for number, unit in enumerate(explained, 1):
+        print(f"[{number}/{len(explained)}] {unit.command('explain')}")
         mine, group = unit.config("explain"), config.experiment.name
         about = {"maps": unit.job.maps.path.name, "environment": environment(unit.job.model)}
         with track(config, "reproduce", unit.job.title, group, mine, **about) as tracker:
@@ -58,11 +66,15 @@ def run(config: DictConfig) -> int:
             for name in unit.metrics:
                 if any(unit.job.maps.clips()):
                     status = max(status, evaluate.run(unit.evaluation(name), tracker))
-    table, results = tabulate(config, all_units)
-    with track(config, "table", config.experiment.name, config.experiment.name) as tracker:
-        track_table(tracker, table)
-    page = report(config, all_units, table, results)
-    print(f"\n{markdown(config, table)}\nreport: {page}")
+    results = None
+    if columns:
+        table, results = tabulate(config, all_units)
+        with track(config, "table", config.experiment.name, config.experiment.name) as tracker:
+            track_table(tracker, table)
+        page = report(config, explained, table, results)
+        print(f"\n{markdown(config, table)}\nreport: {page}")
+    for picture in draw(config, all_units, results):
+        print(f"figure: {picture}")
     return status
 
 
@@ -70,10 +82,11 @@ def _accuracies(all_units: list[Unit], margin: float) -> int:
     """The accuracy gate, once for each data set and model: both are told apart by all their options."""
     status, seen = 0, set()
     for unit in all_units:
-        config = unit.evaluation("accuracy")
-        key = canonical([OmegaConf.to_container(config[part], resolve=True) for part in ("dataset", "model")])
+        parts = (unit.job.config[part] for part in ("dataset", "model"))
+        key = canonical([OmegaConf.to_container(part, resolve=True) for part in parts])
         if key not in seen:
             seen.add(key)
+            config = unit.evaluation("accuracy")
             status = max(status, gate(config, build(config.metric), margin))
     return status
 
@@ -124,7 +137,7 @@ def _gallery(
     for row in results.scores.to_dict("records"):
         if row["column"] not in shown:
             continue
-        key = (row["dataset"], row["model"], row["explainer"], row["clip"])
+        key = (row["dataset"], row["model"], row_key(row["explainer"], row["variant"]), row["clip"])
         scores.setdefault(key, {})[row["column"]] = row["value"]
     probability = {(c["dataset"], c["model"], c["clip"]): c["probability"] for c in results.curves}
     grids: dict[tuple[str, str], list[Unit]] = {}
@@ -145,16 +158,16 @@ def _gallery(
             meta: dict[str, Any] = {}
             for unit in mine:
                 saliency, meta = unit.job.maps.load(entry.id)
-                maps[display_name(unit.explainer)] = saliency
+                maps[row_name(unit.row)] = saliency
                 picture = overlay(clip, saliency)
-                save_png(picture.frames[len(picture.frames) // 2], out / f"{stem}.{unit.explainer}.png")
-                picture.save(out / f"{stem}.{unit.explainer}.mp4")
+                save_png(picture.frames[len(picture.frames) // 2], out / f"{stem}.{unit.row}.png")
+                picture.save(out / f"{stem}.{unit.row}.mp4")
                 items.append(
                     {
-                        "explainer": unit.explainer,
-                        "image": f"{stem}.{unit.explainer}.png",
-                        "video": f"{stem}.{unit.explainer}.mp4",
-                        "scores": scores.get((dataset, model, unit.explainer, entry.id), {}),
+                        "explainer": unit.row,
+                        "image": f"{stem}.{unit.row}.png",
+                        "video": f"{stem}.{unit.row}.mp4",
+                        "scores": scores.get((dataset, model, unit.row, entry.id), {}),
                     }
                 )
             title = f"{entry.id}: {meta['target_name'] or meta['target']}"
@@ -176,12 +189,12 @@ def _failures(all_units: list[Unit]) -> list[dict[str, object]]:
     adds nothing to the reason why."""
     rows: dict[tuple[str, str], list[str]] = {}
     for unit in all_units:
-        records = [unit.job.records(unit.metric(name), name) for name in unit.metrics]
+        records = [unit.records(name) for name in unit.metrics]
         for entry in unit.job.entries():
             reason = unit.job.maps.failure(entry.id)
             for found in [reason] if reason else [r.failure(entry.id) for r in records]:
-                if found and unit.explainer not in rows.setdefault((entry.id, found), []):
-                    rows[entry.id, found].append(unit.explainer)
+                if found and unit.row not in rows.setdefault((entry.id, found), []):
+                    rows[entry.id, found].append(unit.row)
     return [{"clip": c, "reason": r, "explainers": ", ".join(e)} for (c, r), e in rows.items()]
 
 
@@ -190,11 +203,11 @@ def _made_by(all_units: list[Unit]) -> str:
     found: dict[str, list[str]] = {}
     for unit in all_units:
         for entry in unit.job.entries():
-            about = {k: v for k, v in unit.job.maps.times(entry.id).items() if k != "seconds"}
+            about = {k: v for k, v in unit.job.maps.times(entry.id).items() if k not in ("seconds", "parts")}
             if about:
                 explainers = found.setdefault(", ".join(f"{k} {v}" for k, v in about.items()), [])
-                if unit.explainer not in explainers:
-                    explainers.append(unit.explainer)
+                if unit.row not in explainers:
+                    explainers.append(unit.row)
     return "\n".join(f"{about}: {', '.join(explainers)}" for about, explainers in found.items())
 
 
@@ -208,6 +221,6 @@ def _provenance(config: DictConfig, all_units: list[Unit]) -> dict[str, object]:
         "commit": commit(),
         "maps were made by": _made_by(all_units),
         "videos": " ".join(dict.fromkeys(filter(None, (absent(u.job.dataset) for u in all_units)))) or "all listed",
-        "maps": {f"{u.job.dataset.name} / {u.job.model.name} / {u.explainer}": u.job.maps.path.name for u in all_units},
+        "maps": {f"{u.job.dataset.name} / {u.job.model.name} / {u.row}": u.job.maps.path.name for u in all_units},
         "config": OmegaConf.to_yaml(OmegaConf.create({k: v for k, v in shown.items() if k not in hidden})),
     }

@@ -7,15 +7,26 @@ from dataclasses import replace
 import pandas as pd
 from omegaconf import DictConfig
 
-from aosa.errors import AosaError
+from aosa.errors import AosaError, ConfigError
 from aosa.files import write_atomic
 from aosa.options import check_choice
 from aosa.pipeline.common import check_common
-from aosa.pipeline.experiment import Results, Unit, collect, folder, shown, spec_of, table_of, units, verdicts_of
+from aosa.pipeline.experiment import (
+    Results,
+    Unit,
+    collect,
+    columns_of,
+    folder,
+    shown,
+    spec_of,
+    table_of,
+    units,
+    verdicts_of,
+)
 from aosa.pipeline.trace import trace
 from aosa.report.claims import verdicts_csv, verdicts_markdown
 from aosa.report.figures import save, scores_figure
-from aosa.report.tables import Table, make_table
+from aosa.report.tables import Table, make_table, row_key
 
 BREAKDOWNS = (None, "class", "video")
 
@@ -45,12 +56,15 @@ def run(config: DictConfig) -> int:
 def tabulate(config: DictConfig, all_units: list[Unit]) -> tuple[Table, Results]:
     """Gather records, write the table's files, the breakdown asked for, the verdicts, and the scores clip by clip
     (scores.csv)."""
+    if not columns_of(all_units):
+        raise ConfigError(f"experiment {config.experiment.name} has pictures and no table; reproduce draws them")
     results = collect(all_units, config.clips)
     if results.scores.empty:
         name = config.experiment.name
         failed = [
             {"clip": e.id, "reason": reason}
             for unit in all_units
+            if unit.explainer
             for e in unit.job.entries()
             if (reason := unit.job.maps.failure(e.id))
         ]
@@ -100,7 +114,9 @@ def by_video(results: Results, table: Table) -> pd.DataFrame:
     scores = results.scores[results.scores["column"].isin(list(table.spec.columns))]
     about = ["dataset", "model", "clip", "group", "class_name", "correct"]
     keys = ["dataset", "model", "clip", "column"]
-    wide = scores.pivot(index=keys, columns="explainer", values="value").reindex(columns=list(table.spec.explainers))
+    rows = [row_key(*pair) for pair in zip(scores["explainer"], scores["variant"], strict=True)]
+    wide = scores.assign(row=rows).pivot(index=keys, columns="row", values="value")
+    wide = wide.reindex(columns=list(dict.fromkeys(rows)))
     wide["spread"] = wide.max(axis=1) - wide.min(axis=1)
     return scores[about].drop_duplicates(["dataset", "model", "clip"]).merge(wide.reset_index(), on=keys[:3])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from omegaconf import DictConfig, OmegaConf
@@ -32,21 +33,17 @@ def trace(config: DictConfig, all_units: list[Unit]) -> str:
             f"explain_cell={config.explain_cell}: there is no record; run {unit.command('explain')}, then evaluate"
         )
     table = make_table(scores, spec_of(config, {column: results.columns[column]}, [unit.explainer]))
-    metric = next(m for m in unit.metrics if column in columns_of([replace(unit, metrics=[m])]))
-    records = unit.job.records(unit.metric(metric), metric)
+    metric = next((m for m in unit.metrics if column in columns_of([replace(unit, metrics=[m], timed=False)])), None)
     shown = scores.sort_values("clip")[["clip", "value", "weight", "group", "class_name", "correct"]]
+    clips, folders = list(shown["clip"]), _folders(unit, metric)
     return "\n".join(
         [
             table.to_markdown(),
             "commands:",
-            f"  {unit.command('explain')}",
-            f"  {unit.command('evaluate', f'metric={metric}', *unit.metric_options.get(metric, []))}",
-            f"maps: {unit.job.maps.path}",
-            *_made(unit.job.maps, list(shown["clip"])),
-            f"records: {records.path}",
-            *_made(records, list(shown["clip"])),
+            *_commands(unit, metric),
+            *(line for what, made in folders.items() for line in (f"{what}: {made.path}", *_made(made, clips))),
             "config:",
-            *(f"  {line}" for line in _config(records, unit, metric).splitlines()),
+            *(f"  {line}" for line in _config(folders, unit).splitlines()),
             f"videos ({absent(unit.job.dataset) or 'all listed are there'}):",
             shown.to_csv(index=False, lineterminator="\n"),
         ]
@@ -58,11 +55,11 @@ def _find(config: DictConfig, all_units: list[Unit]) -> tuple[Unit, str]:
     *place, explainer, column = ["", *str(config.explain_cell).split("/")]
     if len(place) not in (1, 3):
         raise ConfigError(f"{cell}: give explainer/column, or dataset/model/explainer/column")
-    there = [u for u in all_units if u.explainer == explainer and place[1:] in ([], [u.dataset, u.model])]
+    there = [u for u in all_units if u.row == explainer and place[1:] in ([], [u.dataset, u.model])]
     found = [unit for unit in there if column in columns_of([unit])]
     if len(found) != 1:
         known = [
-            f"{unit.dataset}/{unit.model}/{unit.explainer}/{name}"
+            f"{unit.dataset}/{unit.model}/{unit.row}/{name}"
             for unit in found or there or all_units
             for name in ([column] if found else columns_of([unit]))
         ]
@@ -73,14 +70,29 @@ def _find(config: DictConfig, all_units: list[Unit]) -> tuple[Unit, str]:
 
 def _made(folder: Folder, clips: list[str]) -> list[str]:
     """What ran, with how many of the clips it made: versions, commit, device."""
-    notes = [{k: v for k, v in folder.times(clip).items() if k != "seconds"} for clip in clips]
+    notes = [{k: v for k, v in folder.times(clip).items() if k not in ("seconds", "parts")} for clip in clips]
     made = Counter(", ".join(f"{k} {v}" for k, v in note.items()) or "unknown" for note in notes)
     return [f"  {count} by {about}" for about, count in made.items()]
 
 
-def _config(records: Folder, unit: Unit, metric: str) -> str:
-    """The config that is kept beside the records."""
+def _folders(unit: Unit, metric: str | None) -> dict[str, Folder]:
+    """The maps and the records behind a cell: a time has no records, an accuracy no maps."""
+    folders: dict[str, Folder] = {"maps": unit.job.maps} if unit.explainer else {}
+    if metric is not None:
+        folders["records"] = unit.records(metric)
+    return folders
+
+
+def _commands(unit: Unit, metric: str | None) -> list[str]:
+    commands = [unit.command("explain")] if unit.explainer else []
+    if metric is not None:
+        commands.append(unit.command("evaluate", f"metric={metric}", *unit.metric_options.get(metric, [])))
+    return [f"  {command}" for command in commands]
+
+
+def _config(folders: Mapping[str, Folder], unit: Unit) -> str:
+    """The config that is kept beside the records, or the maps where there are none."""
     try:
-        return (records.path / "config.yaml").read_text(encoding="utf-8")
+        return (list(folders.values())[-1].path / "config.yaml").read_text(encoding="utf-8")
     except OSError:
-        return OmegaConf.to_yaml(unit.evaluation(metric), resolve=True)
+        return OmegaConf.to_yaml(unit.config("explain"), resolve=True)

@@ -104,7 +104,7 @@ def curves_figure(records: Sequence[Mapping[str, Any]], *, title: str | None = N
         raise AosaError("there are no curves to draw; run evaluate with deletion_insertion first")
     figure = Figure(figsize=(11, 3.6 + 0.12 * max(0, len(names) - 10)), layout="constrained")
     FigureCanvasAgg(figure)
-    styles = _styles(names)
+    styles = explainer_styles(names)
     for panel, (kind, direction, label) in enumerate(_PANELS):
         axes = figure.add_subplot(1, 2, panel + 1)
         _panel(axes, [r for r in records if r.get(kind) is not None], kind, direction, styles)
@@ -131,7 +131,7 @@ def _panel(
         low, high = bootstrap_interval(values, [r.get("group") or r["clip"] for r in own])
         area = float((mean[1:] + mean[:-1]).mean() / 2)  # trapezoids of equal width
         axes.fill_between(share, low, high, color=style["color"], alpha=0.12, linewidth=0)
-        (line,) = axes.plot(share, mean, linewidth=1.8, label=f"{area:.3f}  {display_name(name)}", **style)
+        (line,) = axes.plot(share, mean, linewidth=1.8, label=f"{area:.3f}  {row_name(name)}", **style)
         drawn.append((area, line))
     drawn.sort(key=lambda pair: pair[0], reverse=direction == "higher")
     axes.legend(
@@ -143,7 +143,7 @@ def _panel(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def explainer_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """A colour and a dash per explainer; `random`, the floor, is grey and dotted."""
     styles: dict[str, dict[str, Any]] = {}
     rank = 0

@@ -12,7 +12,7 @@ from aosa.errors import AosaError
 from aosa.files import whole_file
 from aosa.report.claims import Verdict
 from aosa.report.pages import environment
-from aosa.report.tables import Table, display_name
+from aosa.report.tables import Table, row_name
 
 _FILES = {"CSV": ".csv", "LaTeX": ".tex", "Markdown": ".md", "pairs (CSV)": "_pairs.csv"}
 
@@ -67,7 +67,7 @@ def write_report(
 
     pages = environment()
     pages.filters["link"] = link
-    pages.filters["display_name"] = display_name
+    pages.filters["display_name"] = row_name
     pictures = [curves_png] if isinstance(curves_png, str) else list(curves_png)
     page = pages.get_template("report.html.j2").render(
         title=title,

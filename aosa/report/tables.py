@@ -18,7 +18,8 @@ from aosa.report.pages import environment
 from aosa.report.statistics import ALPHA, Comparison, bootstrap_interval, compare, estimate
 
 DISPLAY_NAMES = {
-    # explainers
+    # explainers; none is needed for accuracy
+    "": "Network",
     "aosa": "AOSA",
     "aosa_single": "AOSA (single mask)",
     "aosa_approx": "AOSA-approx",
@@ -75,6 +76,11 @@ DISPLAY_NAMES = {
     "tpt": "T-PT",
     "truth": "Truth",
     "seconds": "Seconds",
+    "seconds_segmentation": "of these masks, regions, flow",
+    "seconds_inference": "of these inference",
+    "seconds_explanation": "of these the rest",
+    "top1": "Top-1",
+    "top5": "Top-5",
     "min_preservation_ratio": "Min. preservation ratio",
     # papers
     "aosa_journal": "AOSA (journal)",

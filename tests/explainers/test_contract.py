@@ -114,7 +114,8 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 
 def state(model: VideoModel) -> list[object]:
-    hooks = [(len(m._forward_hooks), len(m._backward_hooks), m.training) for m in model.network.modules()]
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    hooks = [(m.training, *(len(getattr(m, kind)) for kind in kinds)) for m in model.network.modules()]
     return [hooks, [(p.requires_grad, p.grad is None) for p in model.network.parameters()]]
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from aosa import Clip, InputSpec, VideoModel
 from aosa.errors import ConfigError
 from aosa.explainers import EBR
 from aosa.explainers.eb_r import _Excitation
 from aosa.models.vgg16_lstm import VGG16LSTM
+from tests.explainers.test_contract import FRAMES_SPEC, small_vgg16_lstm
 from tests.helpers import moving_clip, small_model
 from tests.reference import formula
 
@@ -52,6 +54,48 @@ def test_a_linear_layer_shares_out_in_proportion_to_positive_weight_times_activa
     with _Excitation():
         F.conv2d(image, kernel).sum().backward()
     assert image.grad.flatten().tolist() == pytest.approx([1 / 8, 3 / 8, 0, 4 / 8])
+
+
+def won(layer: nn.Linear, x: Tensor, winning: Tensor) -> Tensor:
+    """What N×D inputs of a layer win of its N×E outputs' winning probabilities: excitation backprop as it is printed."""
+    positive = layer.weight.detach().clamp(min=0)
+    return x * ((winning / (x @ positive.T + 1e-20)) @ positive)
+
+
+def test_from_the_logit_every_step_has_a_winner_of_its_own() -> None:
+    model, clip = small_vgg16_lstm(), moving_clip(FRAMES_SPEC)
+    network, target = model.network, 1
+    kept: list[Tensor] = []
+    handle = network.pool5.register_forward_pre_hook(lambda module, args: kept.append(args[0]))
+    with torch.no_grad():
+        pooled = network.features(clip.tensor(FRAMES_SPEC).transpose(0, 1)).flatten(1)
+        sixth = network.fc6(pooled).relu()
+        seventh = network.fc7(sixth).relu()
+    handle.remove()
+    cell, head = network.lstm1, network.fc8_final
+    h = c = torch.zeros(1, cell.hidden)
+    inputs = []
+    for x in seventh[:, None]:
+        summed = (cell.fc_x(x) + cell.fc_h(h)).detach().requires_grad_()
+        i, f, o, g = summed.chunk(4, dim=1)
+        new = f.sigmoid() * c + i.sigmoid() * g.relu()
+        out = o.sigmoid() * new.relu()
+        # The head's winners; the gates pass them as they pass gradients; then the winners of their inputs.
+        first = won(head, out.detach(), torch.eye(network.num_classes)[[target]])
+        (gates,) = torch.autograd.grad(out, summed, first)
+        inputs.append(won(cell.fc_x, x, gates))
+        h, c = out.detach(), new.detach()
+    winning = torch.cat(inputs)
+    assert (winning.abs().sum(dim=1) > 0).all()
+    winning = len(winning) * winning / winning.sum()
+    winning = won(network.fc7, sixth, winning * (seventh > 0)) * (sixth > 0)
+    conv5 = kept[0].requires_grad_()
+    (winning,) = torch.autograd.grad(network.pool5(conv5).flatten(1), conv5, won(network.fc6, pooled, winning))
+    expected = winning.abs().mean(dim=1)
+    expected = (expected - expected.min()) / (expected.max() - expected.min())
+    expected = F.interpolate(expected[None, None], size=clip.size, mode="trilinear")[0, 0]
+    assert float(expected.amax(dim=(1, 2)).min()) > 0.01
+    torch.testing.assert_close(EBR(output="logit")(model, clip, target), expected, rtol=0, atol=1e-4)
 
 
 def test_another_network_is_refused_with_what_is_possible() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from aosa import InputSpec, VideoModel
@@ -109,6 +110,92 @@ def test_finds_the_only_place_that_the_network_looks_at(method: type[EP3D]) -> N
         assert unseen < 0.01
 
 
+def template_loss(mask: Tensor, area: float) -> Tensor:
+    """mean((sort(M) − r_a)²), as it is printed."""
+    ordered = mask.flatten().sort().values
+    template = (torch.arange(len(ordered)) >= int(len(ordered) * (1 - area))).float()
+    return ((ordered - template) ** 2).mean()
+
+
+class Uneven(EP3D):
+    """Seeds of different weight: no two places of a mask are equal, so that sorting has one answer."""
+
+    def smoothed(self, seeds: Tensor) -> Tensor:
+        noise = torch.from_numpy(formula.noise("uneven", tuple(seeds.shape[1:]))).float()
+        return seeds * (0.8 + 0.2 * noise)
+
+
+def test_the_optimisation_is_the_papers_step_by_step() -> None:
+    model, clip, area, steps = VideoModel(Place(), SPEC, device="cpu"), moving_clip(SPEC), 0.3, 8
+    x = clip.tensor(SPEC)
+    explainer, up, pyramid = Uneven(areas=[area], iterations=steps, sigma=5), SmoothMax(SPEC.size, 7, 5), BlurPyramid(x)
+    seeds, velocity = torch.ones(1, SPEC.frames, 4, 4), None
+    for _ in range(steps):
+        leaf = seeds.clone().requires_grad_()
+        masks, padded = up(explainer.smoothed(leaf)[0])
+        log_score = model.probabilities(pyramid(masks[None]))[0, 0].log()
+        energy = -100 * log_score + 300 * template_loss(padded, area)
+        (gradient,) = torch.autograd.grad(energy, leaf)
+        # SGD of PyTorch: the first step isn't dampened.
+        velocity = gradient if velocity is None else 0.9 * velocity + (1 - 0.9) * gradient
+        seeds = (seeds - 0.05 * velocity).clamp(0, 1)
+    # Both ends of the range are reached, and the middle is not empty.
+    assert (seeds == 0).any()
+    assert (seeds == 1).any()
+    assert ((seeds > 0.1) & (seeds < 0.9)).any()
+    expected, _ = up(explainer.smoothed(seeds)[0])
+    torch.testing.assert_close(explainer(model, clip, 0), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", [EP3D, EP3DEvenly])
+def test_the_energy_without_a_core_weighs_the_score_by_100_and_the_area_by_300(method: type[EP3D]) -> None:
+    model, clip = small_model(), moving_clip()
+    explainer, up, pyramid = method(), SmoothMax(model.spec.size), BlurPyramid(clip.tensor(model.spec))
+    leaf = torch.from_numpy((formula.noise("seeds", (1, model.spec.frames, *up.grid)) + 1) / 2).float().requires_grad_()
+    with model.frozen(), torch.enable_grad():
+        got = float(explainer._descend(model, pyramid, up, leaf, slice(0, 1), 1, [0.1], 1500))
+    masks, padded = up(leaf.detach()[0])
+    with torch.no_grad():
+        score = model.probabilities(pyramid(masks[None]))[0, 1].log()
+    parts = padded if method is EP3DEvenly else [padded]
+    area = torch.stack([template_loss(part, 0.1) for part in parts]).mean()
+    assert got == pytest.approx(float(-100 * score + 300 * area), rel=1e-5)
+
+
+@pytest.mark.parametrize(("side", "grid", "sigma"), [(112, 16, 11), (224, 32, 23)])
+def test_seeds_are_7_pixels_apart_and_their_kernel_grows_with_the_frame(side: int, grid: int, sigma: int) -> None:
+    seen = {}
+
+    class Seen(EP3D):
+        def smoothed(self, seeds: Tensor) -> Tensor:
+            seen["seeds"] = tuple(seeds.shape)
+            return seeds
+
+        def penalty(self, mask: Tensor, area: float, iteration: int) -> Tensor:
+            seen["mask"] = mask.detach()
+            return super().penalty(mask, area, iteration)
+
+    spec = InputSpec(frames=3, size=(side, side))
+    Seen(iterations=1)(VideoModel(Place(), spec, device="cpu"), moving_clip(spec), 0)
+    assert seen["seeds"] == (1, 3, grid, grid)
+    _, padded = SmoothMax((side, side), 7, sigma)(torch.ones(3, grid, grid))
+    torch.testing.assert_close(seen["mask"], padded)
+
+
+def test_the_map_of_several_areas_is_their_sum_smoothed_by_10_pixels_per_frame() -> None:
+    known = torch.from_numpy((formula.noise("masks", (3, SPEC.frames, *SPEC.size)) > 0.9).astype(np.float32))
+
+    class Known(EP3D):
+        def masks(self, model: VideoModel, x: Tensor, target: int, areas: list[float]) -> Tensor:
+            return known
+
+    got = Known(areas=[0.05, 0.1, 0.2])(VideoModel(Place(), SPEC, device="cpu"), moving_clip(SPEC), 0)
+    smooth = np.stack(
+        [gaussian_filter(f, sigma=10, mode="constant", truncate=4) for f in known.sum(dim=0).double().numpy()]
+    )
+    np.testing.assert_allclose(got, smooth / smooth.max(), atol=1e-5)
+
+
 def test_larger_areas_keep_more_and_maps_of_several_are_their_smoothed_sum() -> None:
     model, clip = VideoModel(Place(), SPEC, device="cpu"), moving_clip(SPEC)
     with model.frozen():
@@ -143,10 +230,7 @@ def test_the_energy_is_the_papers_sum() -> None:
         masks, padded = up(small[0])
         with torch.no_grad():
             score = model.probabilities(BlurPyramid(x)(masks[None]))[0, 1].log()
-        ordered = padded.flatten().sort().values
-        template = torch.ones_like(ordered)
-        template[: int(len(ordered) * 0.9)] = 0
-        expected = -score + 300 * 1.0008668**t * ((ordered - template) ** 2).mean()
+        expected = -score + 300 * 1.0008668**t * template_loss(padded, 0.1)
         expected += 300 * explainer.core_loss(padded, 0.1) if t > 100 else 0
         assert float(got) == pytest.approx(float(expected), rel=1e-5)
 
@@ -164,6 +248,14 @@ def test_gaussian_smoothing_of_seeds() -> None:
     side = math.exp(-1 / 0.6)
     got = EP3DGaussian(delta=1).smoothed(one)[0, :, 0, 0].tolist()
     assert got == pytest.approx([0, side / (1 + 2 * side), 1 / (1 + 2 * side), side / (1 + 2 * side), 0])
+    # Eq. 12 divides by .6·Δt, not by its square.
+    one = torch.zeros(1, 7, 1, 1)
+    one[0, 3] = 1
+    weights = [math.exp(-(u**2) / 1.2) for u in (-2, -1, 0, 1, 2)]
+    got = EP3DGaussian(delta=2).smoothed(one)[0, 1:6, 0, 0].tolist()
+    # The outer frames' means lack the neighbour that lies before the first frame, or after the last.
+    whole, cut = sum(weights), sum(weights[1:])
+    assert got == pytest.approx([weights[0] / cut, *(w / whole for w in weights[1:4]), weights[4] / cut])
     assert EP3DGaussian(delta=3).smoothed(torch.ones(2, 5, 3, 4)).flatten().tolist() == pytest.approx([1] * 120)
 
 

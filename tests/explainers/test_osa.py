@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -14,6 +16,21 @@ def test_the_papers_grids() -> None:
     boxes = i3d.boxes[i3d.boxes[..., 1] > i3d.boxes[..., 0]]
     assert (boxes[:, 1] - boxes[:, 0]).max() == 32  # round(√.02 · 224)
     assert ((i3d.boxes[..., 1] > 0).sum(axis=1)).max() == 8  # half the frames
+
+
+@pytest.mark.parametrize(("frames", "side", "step", "half"), [(16, 112, 2, 8), (32, 256, 4, 18)])
+def test_the_journals_grid_moves_by_an_eighth_of_the_frames_and_half_a_box(
+    frames: int, side: int, step: int, half: int
+) -> None:
+    masks = cuboids((frames, side, side), None, None)
+    along = math.ceil(side / half)
+    assert len(masks) == 8 * along * along
+    occluded = [masks.occluded(i, i + 1)[0] for i in (3 * along * along, 4 * along * along, len(masks) - 1)]
+    first = [int(o.any(dim=2).any(dim=1).nonzero()[0, 0]) for o in occluded]
+    # Centres at 3, 4 and 7 eighths; half of half the frames lies before each.
+    assert first == [max(0, n * step - frames // 4) for n in (3, 4, 7)]
+    rows, columns = occluded[1].any(dim=0).nonzero().max(dim=0).values.tolist()
+    assert rows == columns == half - 1  # the corner's cuboid, of which a quarter lies in the frame
 
 
 def test_cuboids_lie_around_their_centres_and_are_clipped() -> None:

@@ -78,3 +78,13 @@ def test_inpainting_sees_only_what_is_left() -> None:
     assert torch.equal(hidden[1], frames[1])
     assert black.max() == 0
     assert torch.equal(whole, frames)
+
+
+def test_inpainting_removes_a_pixel_from_one_half_on() -> None:
+    frames = torch.full((2, 13, 17, 3), 90, dtype=torch.uint8)
+    frames[0, 3, 3] = frames[0, 9, 12] = 250
+    occluded = torch.zeros(1, 2, 13, 17)
+    occluded[0, 0, 3, 3], occluded[0, 0, 9, 12] = 0.499, 0.5
+    painted = SPEC.denormalise(inpainting(SPEC.normalise(frames), SPEC)(occluded)[0])
+    assert painted[0, 3, 3].tolist() == [250] * 3
+    assert (painted[0, 9, 12].int() - 90).abs().max() <= 4

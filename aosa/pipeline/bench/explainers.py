@@ -75,7 +75,7 @@ def measure(explainer: Explainer, model: VideoModel, clip: Clip, config: DictCon
     setup = without_setup(explainer, model, clip)
     cut = cut_of(explainer, model, clip, config)
     with cut.at(1):
-        _explain(explainer, model, clip)  # warms up
+        explain_quietly(explainer, model, clip)  # warms up
     one = warm([lambda: replay(model, [Pass(1, None)])], model, 3)[0]
     rounds = [_round(explainer, model, clip, cut) for _ in range(config.explainer_repeats if cut.full > 1 else 3)]
     times, floors = (
@@ -118,7 +118,7 @@ def cut_of(explainer: Explainer, model: VideoModel, clip: Clip, config: DictConf
     """How this explainer is cut; those of one pass or so are not."""
     if isinstance(explainer, AOSA | OSA | Removal) and not isinstance(explainer, AOSAApprox):
         with first_masks(0) as found:
-            _explain(explainer, model, clip)
+            explain_quietly(explainer, model, clip)
         return Cut(found[0], (0, min(config.masks, found[0])), "masks", first_masks)
     for kind, key in _STEPS:
         if isinstance(explainer, kind):
@@ -189,14 +189,14 @@ def _round(
     times, made = [], []
     for n in cut.counts:
         with cut.at(n), counted(model) as passes:
-            times.append(seconds(lambda: _explain(explainer, model, clip), model))
+            times.append(seconds(lambda: explain_quietly(explainer, model, clip), model))
         # EB-R walks the parts of its network by itself: once forward, and back to conv5.
         made.append([Pass(1, "layer")] if isinstance(explainer, EBR) else passes)
     floors = [seconds(partial(replay, model, passes), model) for passes in made]
     return times, floors, [total(passes) for passes in made]
 
 
-def _explain(explainer: Explainer, model: VideoModel, clip: Clip) -> None:
+def explain_quietly(explainer: Explainer, model: VideoModel, clip: Clip) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a cut run may well give a constant map
         explainer(model, clip)

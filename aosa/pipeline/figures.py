@@ -1,0 +1,198 @@
+"""The pictures that an experiment draws beside its table: ``experiment.figures``, a list of ``{kind, …}``.
+
+``maps``: the frames of each clip, and a row of overlays per explainer. ``masks``: each clip occluded by some of AOSA's
+integrated masks. ``stages``: the maps as the weights are drawn anew (metric sanity), with Spearman's ρ and SSIM
+beneath. ``times`` and ``minimal_masks``: see `aosa.report.costs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+
+from aosa.clip import Clip
+from aosa.config import did_you_mean
+from aosa.data.base import Entry
+from aosa.errors import ConfigError
+from aosa.explainers import AOSA
+from aosa.metrics import Sanity
+from aosa.options import check_whole
+from aosa.pipeline.experiment import Results, Unit, folder
+from aosa.pipeline.store import MapFolder
+from aosa.removal.boxes import BoxUnions
+from aosa.report.costs import minimal_masks_figure, times_figure
+from aosa.report.figures import save
+from aosa.report.grids import picture_grid
+from aosa.report.overlay import Pixels, overlay
+from aosa.report.tables import display_name, row_name
+
+Drawn = Iterator[tuple[str, Figure]]
+_DEFAULTS = {"columns": 4, "rows": 4}
+
+
+def figures_of(config: DictConfig, all_units: list[Unit]) -> list[dict[str, Any]]:
+    """The entries of ``experiment.figures``, checked, with their defaults.
+
+    Raises:
+        ConfigError: another kind or key, a count below 1, or a kind that these explainers or metrics do not serve.
+    """
+    listed = OmegaConf.to_container(config.experiment.get("figures") or OmegaConf.create([]), resolve=True)
+    assert isinstance(listed, list)
+    entries = []
+    for number, entry in enumerate(listed):
+        where, kind = f"experiment.figures[{number}]", entry.get("kind")
+        if kind not in KINDS:
+            hint = did_you_mean(str(kind), list(KINDS))
+            raise ConfigError(f"{where}.kind={kind}: choose one of {', '.join(KINDS)}{hint}")
+        for key in entry:
+            if key not in ("kind", *_DEFAULTS):
+                raise ConfigError(f"{where}: there is no key {key}; its keys are kind, {', '.join(_DEFAULTS)}")
+        entries.append({**_DEFAULTS, **entry})
+        check_whole(where, **{key: (entries[-1][key], 1) for key in _DEFAULTS})
+        if kind == "masks" and not all(isinstance(u.job.explainer, AOSA) for u in all_units):
+            raise ConfigError(f"{where}: masks are those of AOSA and AOSA-approx; leave out the other explainers")
+        if kind == "stages" and not all("sanity" in u.metrics for u in all_units):
+            raise ConfigError(f"{where}: stages needs the metric sanity")
+    return entries
+
+
+def draw(config: DictConfig, all_units: list[Unit], results: Results | None) -> list[Path]:
+    """Draw each figure as PNG and PDF into ``<output_root>/<experiment>/figures/``; clips without a map are left out.
+    Returns the PNG files."""
+    written = []
+    for entry in figures_of(config, all_units):
+        for stem, figure in KINDS[entry["kind"]](entry, all_units, results):
+            path = folder(config) / "figures" / f"{entry['kind']}{stem}"
+            # No suffix: a clip's name may hold dots.
+            written.append(save(figure, f"{path}.png")[0])
+    return written
+
+
+def _maps(entry: Mapping[str, Any], all_units: list[Unit], results: Results | None) -> Drawn:
+    for units, video, clip in _clips(all_units):
+        at = _frames(clip, entry["columns"])
+        rows, target = {"Frames": [clip.frames[t].numpy() for t in at]}, ""
+        for unit in units:
+            saliency, meta = unit.job.maps.load(video.id)
+            frames = overlay(clip, saliency).frames
+            rows[row_name(unit.row)] = [frames[t] for t in at]
+            target = meta["target_name"] or str(meta["target"])
+        heads = [f"frame {t}" for t in at]
+        title = f"{_place(units[0])}, {video.id}: {target}"
+        yield _stem(units[0], video), picture_grid(rows, heads=heads, title=title)
+
+
+def _masks(entry: Mapping[str, Any], all_units: list[Unit], results: Results | None) -> Drawn:
+    for units, video, clip in _clips(all_units):
+        spec, at = units[0].job.model.spec, _frames(clip, entry["columns"])
+        colour = (torch.tensor(spec.mean) * 255).round().to(torch.uint8)
+        for unit in units:
+            explainer = unit.job.explainer
+            assert isinstance(explainer, AOSA)
+            masks = explainer.masks(clip, spec)
+            rows = {"Frames": [clip.frames[t].numpy() for t in at]}
+            for number in _moving(masks, entry["rows"]):
+                hidden = masks.occluded(number, number + 1)[0]
+                shown = torch.where(hidden[..., None], colour, clip.frames).numpy()
+                rows[f"Mask {number}"] = [shown[t] for t in at]
+            title = f"{row_name(unit.row)}, K = {explainer.neighbours}: {video.id}"
+            figure = picture_grid(rows, heads=[f"frame {t}" for t in at], title=title)
+            yield f"{_stem(unit, video)}-{unit.row}", figure
+
+
+def _stages(entry: Mapping[str, Any], all_units: list[Unit], results: Results | None) -> Drawn:
+    for units, video, clip in _clips(all_units):
+        middle = clip.size[0] // 2
+        rows: dict[str, list[Pixels]] = {}
+        notes: dict[str, list[str]] = {}
+        heads: list[str] = []
+        for unit in units:
+            metric = unit.metric("sanity")
+            assert isinstance(metric, Sanity)
+            record = unit.records("sanity").load(video.id)
+            if record is None:
+                continue
+            saliency, _ = unit.job.maps.load(video.id)
+            maps = [saliency, *_stage_maps(unit, metric, video, clip, record)]
+            heads = ["Trained", *(str(stage) for stage in record["stages"])]
+            rows[row_name(unit.row)] = [overlay(clip, m).frames[middle] for m in maps]
+            likeness = zip(record["spearman_curve"], record["ssim_curve"], strict=True)
+            notes[row_name(unit.row)] = [
+                "",
+                *("constant" if rho is None else f"ρ {rho:.2f}, SSIM {ssim:.2f}" for rho, ssim in likeness),
+            ]
+        if rows:
+            title = f"{_place(units[0])}, {video.id}, frame {middle}: weights drawn anew down to"
+            yield _stem(units[0], video), picture_grid(rows, heads=heads, notes=notes, title=title)
+
+
+def _stage_maps(
+    unit: Unit, metric: Sanity, video: Entry, clip: Clip, record: Mapping[str, Any]
+) -> Iterator[torch.Tensor]:
+    """The map after each stage; kept beside the records, as they cost an explanation each."""
+    records = unit.records("sanity")
+    kept = MapFolder(records.path / "stages", records.identity)
+    names = [f"{video.id}/{number}" for number in range(len(record["stages"]))]
+    if not all(kept.valid(name, record["map"]) for name in names):
+        with unit.job.model.frozen():
+            for name, (_, saliency) in zip(names, metric.maps(unit.job.model, clip, record["target"]), strict=True):
+                kept.save(name, saliency, {"fingerprint": record["map"]})
+    return (kept.load(name)[0] for name in names)
+
+
+def _times(entry: Mapping[str, Any], all_units: list[Unit], results: Results | None) -> Drawn:
+    if results is not None:
+        yield "", times_figure(results.scores)
+
+
+def _minimal_masks(entry: Mapping[str, Any], all_units: list[Unit], results: Results | None) -> Drawn:
+    if results is not None:
+        yield "", minimal_masks_figure(results.scores)
+
+
+KINDS: dict[str, Callable[[Mapping[str, Any], list[Unit], Results | None], Drawn]] = {
+    "maps": _maps,
+    "masks": _masks,
+    "stages": _stages,
+    "times": _times,
+    "minimal_masks": _minimal_masks,
+}
+
+
+def _clips(all_units: list[Unit]) -> Iterator[tuple[list[Unit], Entry, Clip]]:
+    """The units of each data set and model, with each clip that all of them have a map of."""
+    grids: dict[tuple[str, str], list[Unit]] = {}
+    for unit in all_units:
+        if unit.explainer:
+            grids.setdefault((unit.job.dataset.name, unit.job.model.name), []).append(unit)
+    for units in grids.values():
+        for video in units[0].job.entries():
+            if all(u.job.maps.file(video.id).exists() and not u.job.maps.failure(video.id) for u in units):
+                yield units, video, units[0].job.load(video)
+
+
+def _frames(clip: Clip, count: int) -> list[int]:
+    return [int(t) for t in np.unique(np.linspace(0, clip.size[0] - 1, min(count, clip.size[0])).round())]
+
+
+def _moving(masks: BoxUnions, count: int) -> list[int]:
+    """So many masks, evenly spaced over the half of them whose own tubes move farther."""
+    corners = masks.boxes[masks.groups[:, 0]][..., [0, 2]]
+    moved = np.abs(np.diff(corners, axis=1)).sum(axis=(1, 2))
+    order = np.argsort(-moved, kind="stable")[: -(-len(moved) // 2)]
+    chosen = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+    return [int(order[n]) for n in np.unique(chosen)]
+
+
+def _place(unit: Unit) -> str:
+    return f"{display_name(unit.job.model.name)} on {display_name(unit.job.dataset.name)}"
+
+
+def _stem(unit: Unit, video: Entry) -> str:
+    return f"-{unit.job.dataset.name}-{unit.job.model.name}/{video.id}"

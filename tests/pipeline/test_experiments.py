@@ -1,0 +1,215 @@
+"""Every experiment, from its config to its table and figures: with its own explainers, metrics and options, on small
+networks and clips under the names of its models and data sets."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from omegaconf import DictConfig, open_dict
+
+from aosa import cli
+from aosa import config as configs
+from aosa.config import compose, config_dir
+from aosa.errors import ConfigError
+from aosa.pipeline.experiment import claims_of, columns_of, shown, units
+from aosa.pipeline.figures import figures_of
+from aosa.report.tables import paper_values
+from tests.running import Ended, common_options, run
+
+EXPERIMENTS = sorted(p.stem for p in (config_dir() / "experiment").glob("*.yaml"))
+PAPERS = [name for name in EXPERIMENTS if name not in ("demo", "real_i3d", "truth")]
+
+# Two clips of moving shapes under another data set's name and options, and a network with the layers that are named.
+CODE = """
+from torch import nn
+
+from aosa.data.moving_shapes import MovingShapes
+
+
+class Clips(MovingShapes):
+    def __init__(self, name, **options):
+        super().__init__(size=2)
+        self.name = name
+
+
+class Net(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.num_classes = 6
+        for name, channels in (("layer1", 3), ("layer2", 4), ("layer3", 4), ("layer4", 4)):
+            setattr(self, name, nn.Conv3d(channels, 4, 3, padding=1, stride=(1, 2, 2) if channels == 3 else 1))
+        self.fc = nn.Linear(4, 6)
+
+    def forward(self, x):
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x).relu()
+        return self.fc(x.mean((2, 3, 4)))
+"""
+# What makes an explainer slow, smaller.
+SMALL = {"iterations": 2, "samples": 12, "segments": 12, "grid": [2, 2, 2]}
+TIMESFORMER = {
+    "_target_": "aosa.models.timesformer.TimeSformer",
+    **{"num_classes": 6, "frames": 8, "size": [32, 32], "patch": 16, "width": 12, "heads": 2, "depth": 1},
+}
+# Experiments whose rows run in another one as well.
+PART = {
+    **{name: ["aosa", "random"] for name in ("table2", "table4", "wacv_table2")},
+    "fig5": ["osa", "aosa"],
+    "revex": ["lime3d", "rise3d", "sos"],
+    "step_table3": ["saliency_tubes", "step"],
+    "step_table4": ["ep3d_evenly", "ep3d_gaussian"],
+    "table3": ["smooth_grad", "aosa_approx"],
+}
+MODELS = ("r3d50", "r2plus1d50", "slowfast_r50", "timesformer", "r2plus1d18", "vgg16_lstm", "tanet_r50", "tpn_r50")
+
+
+@cache
+def experiment(name: str) -> DictConfig:
+    """The config of an experiment as the package has it."""
+    return compose("reproduce", [f"experiment={name}"])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """A folder with the package's configs, whose models and data sets are small ones."""
+    home = tmp_path_factory.mktemp("small")
+    (home / "small_parts.py").write_text(CODE)
+    shutil.copytree(config_dir(), home / "configs")
+    for path in (home / "configs" / "model").glob("*.yaml"):
+        text = yaml.safe_load(path.read_text())
+        if path.stem in MODELS:
+            text["network"] = TIMESFORMER if path.stem == "timesformer" else {"_target_": "small_parts.Net"}
+            text["spec"] |= {"frames": 8, "interval": 1, "size": [32, 32], "short": None}
+            layer = "blocks.0.spatial.norm" if path.stem == "timesformer" else "layer4"
+            text |= {"class_names": "moving_shapes", "target_layer": layer}
+            path.write_text(yaml.safe_dump(text))
+    for path in (home / "configs" / "dataset").glob("*.yaml"):
+        if path.stem != "moving_shapes":
+            text = yaml.safe_load(path.read_text())
+            path.write_text(yaml.safe_dump(text | {"_target_": "small_parts.Clips"}, sort_keys=False))
+    for path in (home / "configs" / "explainer").glob("*.yaml"):
+        text = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(text | {k: v for k, v in SMALL.items() if k in text}, sort_keys=False))
+    for path in (home / "configs" / "experiment").glob("*.yaml"):
+        text = yaml.safe_load(path.read_text())
+        for grid in text["grids"]:
+            grid["explainers"] = [e for e in grid["explainers"] if e != "eb_r"]  # which serves VGG16-LSTM alone
+            grid["overrides"] = [
+                o for o in grid["overrides"] if not o.startswith(("model.network", "model.class_names", "target="))
+            ]
+        path.write_text(yaml.safe_dump(text, sort_keys=False))
+    return home
+
+
+@pytest.fixture
+def reproduce(small, monkeypatch, tmp_path) -> Callable[..., Ended]:
+    """Runs an experiment with these configs, results below `tmp_path`."""
+    monkeypatch.syspath_prepend(str(small))
+    for module in (cli, configs):
+        monkeypatch.setattr(module, "config_dir", lambda: small / "configs")
+
+    def call(name: str, *more: str, stage: str = "reproduce") -> Ended:
+        return run(stage, f"experiment={name}", *common_options(tmp_path), "experiment.gallery=0", *more)
+
+    return call
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_composes(name):
+    """One unit of each grid as the package has it; claims and figures name what is there."""
+    composed = experiment(name)
+    firsts = list({(u.dataset, u.model): u for u in units(composed)}.values())
+    for unit in firsts:
+        assert unit.config("explain").dataset.get("name", "moving_shapes") == unit.dataset
+    claims_of(composed, shown(composed, columns_of(firsts)))
+    figures_of(composed, firsts)
+
+
+@pytest.mark.parametrize("name", [n for n in PAPERS if not n.startswith("fig")])
+def test_each_printed_row_is_run(name):
+    """The rows that the papers print are those of the experiment; two of Table VII cannot be told."""
+    composed = experiment(name)
+    ours = {(u.dataset, u.model, u.explainer, u.variant) for u in units(composed)}
+    if composed.experiment.paper:
+        printed = paper_values(composed.experiment.paper, composed.experiment.table)
+        theirs = set(printed[["dataset", "model", "explainer", "variant"]].itertuples(index=False, name=None))
+        assert {row for row in theirs - ours if row[3] not in ("row 2", "row 3")} == set()
+        assert set(printed["column"]) <= set(composed.experiment.columns)
+    else:
+        assert name == "revex"
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_runs_from_end_to_end(name, reproduce, tmp_path):
+    composed = experiment(name)
+    model = composed.experiment.grids[0].models[0]
+    part = [f"explainers=[{','.join(PART[name])}]"] if name in PART else []
+    ended = reproduce(name, f"models=[{model}]", *part)
+    assert ended.status == 0, ended.err
+    (out,) = tmp_path.glob(f"{name}*")
+    pictures = list((out / "figures").rglob("*.png"))
+    assert len(pictures) == len(list((out / "figures").rglob("*.pdf")))
+    assert bool(pictures) == bool(composed.experiment.get("figures"))
+    if name in ("fig4", "fig5", "fig7"):
+        assert "| " not in ended.out
+        return
+    table = pd.read_csv(out / f"{name}.csv", keep_default_na=False)
+    ran = table[table["ours"] != ""]
+    mine = [u for u in units(composed) if u.model == model and u.explainer in PART.get(name, [u.explainer])]
+    rows = set(ran[["dataset", "explainer", "variant"]].itertuples(index=False, name=None))
+    assert rows == {(u.dataset, u.explainer, u.variant) for u in mine}
+    assert set(ran["column"]) == set(composed.experiment.columns)
+    assert set(ran["n"]) == {2}
+    claims = [c for c in composed.experiment.get("claims") or [] if c.get("model") in (None, model)]
+    assert (out / f"{name}_verdicts.csv").exists() == bool(claims)
+
+
+def test_cells_of_variants_times_and_accuracies_are_traced(reproduce):
+    assert reproduce("wacv_table3", "explainers=[aosa]").status == 0
+    traced = reproduce("wacv_table3", 'explain_cell="aosa (stride=4 box=8)/seconds"', stage="tabulate")
+    assert traced.status == 0, traced.err
+    assert "explainer.stride=4 explainer.box=8" in traced.out
+    assert "maps: " in traced.out
+    assert "records: " not in traced.out
+    assert reproduce("step_table1", "models=[vgg16_lstm]").status == 0
+    traced = reproduce("step_table1", "explain_cell=epic_action/vgg16_lstm//top1", stage="tabulate")
+    assert traced.status == 0, traced.err
+    assert "scripts/evaluate.py dataset=epic_action model=vgg16_lstm metric=accuracy" in traced.out
+    assert "maps: " not in traced.out
+    assert "records: " in traced.out
+
+
+def test_pictures_alone_make_no_table(reproduce):
+    ended = reproduce("fig4", stage="tabulate")
+    assert ended.status == 1
+    assert "experiment fig4 has pictures and no table; reproduce draws them" in ended.err
+
+
+@pytest.mark.parametrize("key", ["variants", "explainer_options"])
+def test_options_of_an_explainer_that_is_not_there_are_refused(key):
+    composed = compose("reproduce", ["experiment=demo"])
+    with open_dict(composed):
+        composed.experiment.grids[0][key] = {"aosa_aprox": {}}
+    with pytest.raises(
+        ConfigError, match=f"{key}.aosa_aprox is none of the grid's explainers; did you mean aosa_approx"
+    ):
+        list(units(composed))
+
+
+def test_accuracy_goes_without_explainers_and_other_metrics_with():
+    for metric, explainers, message in (
+        ("deletion_insertion", [], "deletion_insertion needs maps, and the grid has no explainers"),
+        ("accuracy", ["random"], "accuracy is no metric of maps; reproduce prints it of itself"),
+    ):
+        composed = compose("reproduce", ["experiment=demo"])
+        composed.experiment.grids = [
+            {"dataset": "moving_shapes", "models": ["r3d_tiny"], "explainers": explainers, "metrics": [metric]}
+        ]
+        with pytest.raises(ConfigError, match=message):
+            columns_of(list(units(composed)))

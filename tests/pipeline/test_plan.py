@@ -1,0 +1,91 @@
+"""dry_run: the plan of an experiment, which makes nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from aosa.config import quoted
+from aosa.explainers import EP3D
+from aosa.pipeline import plan
+from tests.running import Ended, common_options, own_configs, run
+
+
+@pytest.fixture
+def reproduce(tmp_path, monkeypatch):
+    """Runs the small experiment of two explainers on six clips."""
+    directory = own_configs(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(plan, "_probed", {})
+
+    def call(*more: str) -> Ended:
+        return run("reproduce", "--config-dir", str(directory), *common_options(tmp_path / "out"), *more)
+
+    return call
+
+
+@pytest.fixture
+def write(reproduce, tmp_path):
+    """Writes an experiment of these grids, which has times for scores."""
+
+    def call(name: str, grids: str) -> None:
+        head = f"name: {name}\ntitle: {name}\npaper: null\ntable: null\ncolumns: [seconds]\ngallery: 0\n"
+        (tmp_path / "configs" / "experiment" / f"{name}.yaml").write_text(f"{head}{grids}\n")
+
+    return call
+
+
+def results(out: Path) -> list[Path]:
+    return [p for p in out.rglob("*") if p.is_file() and "logs" not in p.parts]
+
+
+def test_the_plan_counts_and_makes_nothing(reproduce, tmp_path):
+    ended = reproduce("experiment=own", "dry_run=true")
+    assert ended.status == 0, ended.err
+    rows = re.findall(r"moving_shapes / own_net / (\w+) +(\d+) +(\d+) +(\d+) f( \+ 1 b)?", ended.out)
+    # Grad-CAM's gradients stop at a layer; what is drawn at random needs no pass at all.
+    assert rows == [("grad_cam", "6", "6", "1", ""), ("random", "6", "6", "0", "")]
+    assert "in all: 12 maps and 36 records to make" in ended.out
+    assert "GB free" in ended.out
+    assert results(tmp_path / "out") == []
+
+
+def test_what_is_there_needs_not_be_made(reproduce):
+    assert reproduce("experiment=own", "limit=2").status == 0
+    assert "in all: 8 maps and 24 records to make" in reproduce("experiment=own", "dry_run=true").out
+    part = reproduce("experiment=own", "dry_run=true", "explainers=[random]", "limit=4").out
+    assert "in all: 2 maps and 6 records to make" in part
+
+
+def test_long_runs_are_extrapolated(reproduce, write, monkeypatch):
+    """2000 iterations are planned, and five are made."""
+    steps = []
+    whole = EP3D.masks
+
+    def counted(self, *args):
+        steps.append(self.iterations)
+        return whole(self, *args)
+
+    monkeypatch.setattr(EP3D, "masks", counted)
+    write("long", "grids: [{dataset: moving_shapes, models: [own_net], explainers: [ep3d], metrics: []}]")
+    ended = reproduce("experiment=long", "dry_run=true")
+    assert ended.status == 0, ended.err
+    assert max(steps) <= 4
+    assert re.search(r"ep3d +300 +300 +2000 f \+ 2000 b", ended.out)
+
+
+def test_without_videos_and_weights_the_plan_is_of_one_clip(reproduce, write, tmp_path):
+    """A drawn clip and random weights take their place."""
+    write("absent", "grids: [{dataset: ucf101, models: [own_net], explainers: [grad_cam], metrics: []}]")
+    model = tmp_path / "configs" / "model" / "own_net.yaml"
+    model.write_text(model.read_text().replace("checkpoint: random", "checkpoint: ${checkpoint}"))
+    root = f"data_root={quoted(str(tmp_path / 'none'))}"
+    ended = reproduce("experiment=absent", "dry_run=true", "checkpoint=nowhere.pth", root)
+    assert ended.status == 0, ended.err
+    assert re.search(r"ucf101 / own_net / grad_cam +\? +\? +1 f ", ended.out)
+    assert "in all (without 1 rows whose videos are not there): 0 maps and 0 records to make" in ended.out
+    assert "nowhere.pth" in ended.out
+    assert "ucf101: dataset.root=" in ended.out
+    assert results(tmp_path / "out") == []
