@@ -57,7 +57,7 @@ def test_a_linear_layer_shares_out_in_proportion_to_positive_weight_times_activa
 
 
 def won(layer: nn.Linear, x: Tensor, winning: Tensor) -> Tensor:
-    """What N×D inputs of a layer win of its N×E outputs' winning probabilities: excitation backprop as it is printed."""
+    """What N×D inputs of a layer win of its N×E outputs' winning probabilities: excitation backprop as printed."""
     positive = layer.weight.detach().clamp(min=0)
     return x * ((winning / (x @ positive.T + 1e-20)) @ positive)
 
