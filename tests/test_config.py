@@ -147,7 +147,7 @@ def test_experiment_composes_and_its_parts_build(name):
     for unit in everything:
         assert isinstance(unit.job.explainer, Explainer)
         for metric in unit.metrics:
-            assert isinstance(unit.metric(metric), Metric)
+            assert isinstance(unit.metric(metric), Metric | Accuracy)
 
 
 def test_what_the_interpolations_give_reaches_the_parts():

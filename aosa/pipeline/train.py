@@ -141,6 +141,7 @@ def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
         if failures:
             print(f"{len(failures)} clips could not be read; see {folder / 'failures.csv'}")
     fabric.print(f"test accuracy {result}; weights: {folder / 'best.safetensors'}")
+    fabric.barrier()  # who leaves first closes connections that the others may still use
     return FAILED if failures else 0, folder
 
 

@@ -97,11 +97,16 @@ def adaptive_masks(bars: bool, k: int, compat: str | None) -> BoxUnions:
         stride=8,
         box=16,
         neighbours=k,
+        similarity="cosine",
+        temporal_stride=None,
+        uncovered=False,
         flow="farneback",
+        flow_weights=None,
         displacement="positions",
         subpixel=False,
         letter_box=False,
         compat=compat,
+        seed=0,
     )
     return masks(clip(bars), SPEC)
 
