@@ -9,13 +9,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from aosa.errors import AosaError
-from aosa.report.figures import explainer_styles
+from aosa.report.figures import PALETTE, explainer_styles
 from aosa.report.tables import display_name, row_key, row_name
 
 _PARTS = {
-    "seconds_segmentation": ("Segmentation", "#0072B2"),
-    "seconds_inference": ("Inference", "#E69F00"),
-    "seconds_explanation": ("Explanation", "#009E73"),
+    "seconds_segmentation": ("Segmentation", PALETTE[0]),
+    "seconds_inference": ("Inference", PALETTE[5]),
+    "seconds_explanation": ("Explanation", PALETTE[2]),
 }
 _GAMES = ("deletion", "insertion")
 

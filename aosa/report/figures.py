@@ -19,7 +19,7 @@ from aosa.report.statistics import bootstrap_interval
 from aosa.report.tables import ARROWS, Cell, Table, display_name, row_key, row_name
 
 # Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow (too light for a line).
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _PANELS = (("deletion", "lower", "Share of voxels deleted"), ("insertion", "higher", "Share of voxels inserted"))
 
@@ -88,13 +88,13 @@ def scores_figure(table: Table) -> Figure:
 
 def _mark(axes: Axes, cell: Cell, height: int) -> None:
     if cell.ours is not None:
-        colour = _PALETTE[0]
+        colour = PALETTE[0]
         if not math.isnan(cell.low):
             axes.plot([cell.low, cell.high], [height, height], color=colour, linewidth=3 if cell.mark else 1.5)
         label = "ours, best or second best beyond noise" if cell.mark else "ours, 95 % interval"
         axes.plot(cell.ours, height, "o", color=colour, markerfacecolor=colour if cell.mark else "white", label=label)
     if cell.paper is not None:
-        axes.plot(cell.paper, height, "x", color=_PALETTE[1], label="paper")
+        axes.plot(cell.paper, height, "x", color=PALETTE[1], label="paper")
 
 
 def curves_figure(records: Sequence[Mapping[str, Any]], *, title: str | None = None) -> Figure:
@@ -151,7 +151,7 @@ def explainer_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
         if name == "random":
             styles[name] = {"color": "#808080", "linestyle": (0, (1, 1))}
             continue
-        turn, colour = divmod(rank, len(_PALETTE))
-        styles[name] = {"color": _PALETTE[colour], "linestyle": _DASHES[turn % len(_DASHES)]}
+        turn, colour = divmod(rank, len(PALETTE))
+        styles[name] = {"color": PALETTE[colour], "linestyle": _DASHES[turn % len(_DASHES)]}
         rank += 1
     return styles

@@ -15,12 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from aosa.errors import AosaError
-from aosa.report.figures import save
+from aosa.report.figures import PALETTE, save
 from aosa.report.statistics import Comparison, compare, holm
 from aosa.report.tables import ARROWS, MISSING, display_name
-from aosa.report.timeline import PALETTE
-
-_COLOURS = [tuple(part / 255 for part in colour) for colour in PALETTE]
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ def _panel(axes: Axes, ranked: Sequence[Setting], key: str, others: Sequence[str
         value = setting.options.get(key)
         at = float(value) if numeric else float(names.index(_shown(value)))  # type: ignore[arg-type]
         lines.setdefault(tuple(_shown(setting.options.get(k)) for k in others), []).append((at, setting))
-    grid = len(lines) <= len(_COLOURS) and any(len(points) > 1 for points in lines.values())
+    grid = len(lines) <= len(PALETTE) and any(len(points) > 1 for points in lines.values())
     places = sorted({at for points in lines.values() for at, _ in points})
     apart = 0.012 * max(places[-1] - places[0], 1e-9) if grid else 0.0  # so that intervals don't hide each other
     for number, (label, points) in enumerate(lines.items()):
@@ -153,7 +150,7 @@ def _panel(axes: Axes, ranked: Sequence[Setting], key: str, others: Sequence[str
         high = [s.score if s.high is None else s.high for _, s in points]
         axes.errorbar(
             x, y, [np.maximum(0, y - low), np.maximum(0, high - y)], marker="o", markersize=4, capsize=3, linewidth=1.5,
-            color=_COLOURS[number if grid else 0], linestyle="-" if grid and numeric else "none",
+            color=PALETTE[number if grid else 0], linestyle="-" if grid and numeric else "none",
             label=", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in zip(others, label, strict=True)),
         )  # fmt: skip
     if not numeric:

@@ -8,13 +8,13 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from aosa.report.figures import PALETTE
 from aosa.report.overlay import Pixels, load_font
 
-# Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow (too light for a line).
-PALETTE = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0), (0, 0, 0))
-MAX_CLASSES = len(PALETTE)
+COLOURS = tuple(ImageColor.getrgb(colour) for colour in PALETTE)
+MAX_CLASSES = len(COLOURS)
 _INK, _GREY, _LIGHT = (20, 20, 20), (96, 96, 96), (224, 224, 224)
 _SMOOTH = 4  # lines are drawn so many times larger, then shrunk
 
@@ -82,7 +82,7 @@ class Timeline:
                 (self._x(t) * _SMOOTH, (bottom + v * (top - bottom)) * _SMOOTH)
                 for t, v in zip(times, values, strict=True)
             ]
-            draw.line(points, PALETTE[k], round(2 * _SMOOTH * self._unit), "curve")
+            draw.line(points, COLOURS[k], round(2 * _SMOOTH * self._unit), "curve")
         page = page.resize((self.width, self.height), Image.Resampling.BOX)
         draw = ImageDraw.Draw(page)
         for share in (0.0, 0.5, 1.0):
@@ -94,7 +94,7 @@ class Timeline:
             draw.text((x, bottom + round(6 * self._unit)), _clock(t, t % 1 > 0), _GREY, self._text, "mt")
         start, name = right + round(12 * self._unit), right + round(70 * self._unit)
         for k, y in enumerate(self._rows()):
-            draw.line([(start, y), (start + round(14 * self._unit), y)], PALETTE[k], max(2, round(3 * self._unit)))
+            draw.line([(start, y), (start + round(14 * self._unit), y)], COLOURS[k], max(2, round(3 * self._unit)))
             shown = _fit(self.names[k], self._text, self.width - name - round(6 * self._unit))
             draw.text((name, y), shown, _INK, self._text, "lm")
         return page

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from aosa.clip import InputSpec
-from aosa.config import build, compose
-from aosa.data import load_clip
+from aosa.config import compose
 from aosa.errors import CheckpointError, ConfigError
 from aosa.models import VideoModel, build_model, tanet_r50
 from aosa.models.checkpoints import load_weights
 from aosa.models.tanet_r50 import TANet50, TemporalAdaptiveModule
 from tests.mutants import mutant
-from tests.reference import formula
+from tests.reference import formula, parity
 
 REFERENCE = json.loads((Path(__file__).resolve().parents[1] / "reference" / "tanet_r50_logits.json").read_text())
 SMALL = REFERENCE["small"]
@@ -33,14 +32,13 @@ def network() -> nn.Module:
 
 @torch.no_grad()
 def distance(network: nn.Module, x: Tensor, expected: list[float]) -> float:
-    """max |Δ| / max |reference|."""
-    reference = np.array(expected)
-    return float(np.abs(network(x[None])[0].numpy() - reference).max() / np.abs(reference).max())
+    """max |Δ| / max |reference| of the logits."""
+    return parity.distance(network(x[None])[0], expected)
 
 
 def test_logits_of_noise_are_those_of_the_published_implementation(network: nn.Module) -> None:
-    noise = formula.noise("noise", (3, 8, 256, 256)).astype(np.float32) * 1.7
-    assert distance(network, torch.from_numpy(noise), REFERENCE["logits"]["noise"]) < 1e-5
+    noise = parity.fixture_inputs("tanet_r50", REFERENCE)["noise"]
+    assert distance(network, noise, REFERENCE["logits"]["noise"]) < 1e-5
 
 
 @pytest.mark.real
@@ -48,9 +46,8 @@ def test_logits_of_noise_are_those_of_the_published_implementation(network: nn.M
 def test_logits_of_a_real_clip_are_those_of_the_published_implementation(
     network: nn.Module, shared_data: Path, name: str
 ) -> None:
-    spec = build(compose("explain_video", ["model=tanet_r50"]).model.spec)
-    x = load_clip(shared_data / REFERENCE["video"], spec, interval=REFERENCE["interval"]).tensor(spec)
-    assert distance(network, x.flip(-1) if name == "mirror" else x, REFERENCE["logits"][name]) < 1e-5
+    x = parity.fixture_inputs("tanet_r50", REFERENCE, shared_data)[name]
+    assert distance(network, x, REFERENCE["logits"][name]) < 1e-5
 
 
 def test_the_inputs_of_the_reference_are_told_apart() -> None:

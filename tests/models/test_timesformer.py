@@ -14,23 +14,17 @@ from torch import Tensor, nn
 
 from aosa.clip import InputSpec
 from aosa.config import build, compose
-from aosa.data import load_clip
 from aosa.errors import CheckpointError, ConfigError
 from aosa.models import build_model, timesformer
 from aosa.models.checkpoints import load_weights
 from aosa.models.timesformer import TimeSformer
 from tests.mutants import mutant
 from tests.reference import formula
+from tests.reference.parity import distance, fixture_inputs
 
 REFERENCE = json.loads((Path(__file__).resolve().parents[1] / "reference" / "timesformer_logits.json").read_text())
 SOURCES = ("mmaction2", "hugging_face")
 SMALL = REFERENCE["small"]
-
-
-def distance(logits: Tensor, expected: list[float]) -> float:
-    """max |Δ| / max |reference|."""
-    reference = np.array(expected)
-    return float(np.abs(logits.numpy() - reference).max() / np.abs(reference).max())
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +40,7 @@ def check(network: nn.Module, x: Tensor, name: str) -> None:
 
 
 def test_logits_of_noise_are_those_of_both_published_implementations(network: nn.Module) -> None:
-    noise = formula.noise("noise", (3, 8, 224, 224)).astype(np.float32) * 1.7
-    check(network, torch.from_numpy(noise), "noise")
+    check(network, fixture_inputs("timesformer", REFERENCE)["noise"], "noise")
 
 
 @pytest.mark.real
@@ -55,9 +48,7 @@ def test_logits_of_noise_are_those_of_both_published_implementations(network: nn
 def test_logits_of_a_real_clip_are_those_of_both_published_implementations(
     network: nn.Module, shared_data: Path, name: str
 ) -> None:
-    spec = build(compose("explain_video", ["model=timesformer"]).model.spec)
-    x = load_clip(shared_data / REFERENCE["video"], spec, interval=REFERENCE["interval"]).tensor(spec)
-    check(network, x.flip(-1) if name == "mirror" else x, name)
+    check(network, fixture_inputs("timesformer", REFERENCE, shared_data)[name], name)
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -19,7 +19,7 @@ from aosa.config import build, compose
 from aosa.data import load_clip
 from aosa.models import pathway
 from tests.mutants import mutant
-from tests.reference import formula
+from tests.reference import formula, parity
 
 PATHWAY_MISTAKES = {
     "stride in the first convolution": (
@@ -59,8 +59,7 @@ def real(reference: Mapping[str, Any], model: str, data: Path, name: str) -> Ten
 @torch.no_grad()
 def distance(network: nn.Module, x: Tensor, expected: list[float]) -> float:
     """max |Δ| / max |reference| of the logits."""
-    reference = np.array(expected)
-    return float(np.abs(network(x)[0].numpy() - reference).max() / np.abs(reference).max())
+    return parity.distance(network(x)[0], expected)
 
 
 def told_apart(reference: Mapping[str, Any]) -> bool:

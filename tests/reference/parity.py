@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,24 @@ from torch import Tensor, nn
 from aosa.config import build, compose
 from aosa.data import load_clip
 from tests.reference import formula
+
+
+def distance(logits: Tensor, expected: Sequence[float]) -> float:
+    """max |Δ| / max |reference|."""
+    reference = np.array(expected)
+    return float(np.abs(logits.numpy() - reference).max() / np.abs(reference).max())
+
+
+def fixture_inputs(model: str, reference: Mapping[str, Any], shared_data: Path | None = None) -> dict[str, Tensor]:
+    """The inputs of the fixtures of TimeSformer and TANet, 3×T×H×W: ``noise``; with `shared_data` also the ``real``
+    clip and its ``mirror`` image."""
+    spec = build(compose("explain_video", [f"model={model}"]).model.spec)
+    noise = formula.noise("noise", (3, spec.frames, *spec.size)).astype(np.float32) * 1.7
+    inputs = {"noise": torch.from_numpy(noise)}
+    if shared_data is not None:
+        x = load_clip(shared_data / reference["video"], spec, interval=reference["interval"]).tensor(spec)
+        inputs |= {"real": x, "mirror": x.flip(-1)}
+    return inputs
 
 
 class Reference:
@@ -44,9 +64,7 @@ class Reference:
     @torch.no_grad()
     def distance(self, network: nn.Module, name: str, shared_data: Path | None = None) -> float:
         """max |Δ| / max |reference| of the logits of one input."""
-        expected = np.array(self.values[name])
-        logits = network(self.input(name, shared_data)[None])[0].numpy()
-        return float(np.abs(logits - expected).max() / np.abs(expected).max())
+        return distance(network(self.input(name, shared_data)[None])[0], self.values[name])
 
     def closest(self) -> float:
         """The least max |Δ| / max |reference| between two inputs' logits."""

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from aosa.report.timeline import PALETTE, Timeline, _clock, _ticks
+from aosa.report.timeline import COLOURS, Timeline, _clock, _ticks
 
-FIRST, SECOND = (np.array(c) for c in PALETTE[:2])
+FIRST, SECOND = (np.array(c) for c in COLOURS[:2])
 
 
 def strip(probabilities, seconds=(2.0, 5.0, 8.0), **options):
