@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fnmatch
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
@@ -40,8 +41,8 @@ class Sanity(Metric):
     Args:
         explainer: what made the map; in a run, the run's own.
         seed: of the draw.
-        stages: dotted names of the layers, from the classifier down, such as ``[fc, layer4, layer3]``; what they leave
-            out keeps its weights. None = the outermost layers that the forward pass calls, last first, a
+        stages: dotted names of the layers, from the classifier down, such as ``[fc, layer4, layer3]``, or patterns of
+            such (``mixed_4*``: all of these at once); what they leave out keeps its weights. None = the outermost layers that the forward pass calls, last first, a
             normalisation together with the layer before it; parameters outside of all of these come last.
 
     Record:
@@ -83,25 +84,36 @@ class Sanity(Metric):
         network = randomised.network = copy.deepcopy(model.network)
         x = clip.tensor(model.spec)[None].to(model.device).contiguous(memory_format=model.memory_format)
         drawn, redone = redrawn(network, self.seed), nn.ModuleList()
-        for layers, keys in self._plan(randomised, x):
+        for stage, layers, keys in self._plan(randomised, x):
             network.load_state_dict({key: drawn[key] for key in keys}, strict=False)
             redone.extend(network.get_submodule(layer) for layer in layers)
             set_statistics(network, redone, x)
             with torch.enable_grad():  # as the map was made, whatever the caller's mode
                 saliency = self.explainer(randomised, clip, target)
-            yield layers[0] or "network", saliency
+            yield stage, saliency
 
-    def _plan(self, model: VideoModel, x: Tensor) -> list[tuple[list[str], list[str]]]:
-        """Per stage its layers' names, and the keys of their weights and buffers."""
-        if self.stages is not None:
-            for name in self.stages:
-                model.module(name)
-        groups = [[name] for name in self.stages] if self.stages else stages_of(model.network, x)
-        keys = list(model.network.state_dict())
-        plan = [(layers, [k for k in keys if k.startswith(tuple(f"{n}." for n in layers))]) for layers in groups]
+    def _plan(self, model: VideoModel, x: Tensor) -> list[tuple[str, list[str], list[str]]]:
+        """Each stage with its layers' names, and the keys of their weights and buffers."""
         if self.stages is None:
-            plan[-1][1].extend(set(keys).difference(*(mine for _, mine in plan)))
+            groups = {layers[0] or "network": layers for layers in stages_of(model.network, x)}
+        else:
+            groups = {stage: _matching(model, stage) for stage in self.stages}
+        keys = list(model.network.state_dict())
+        plan = [
+            (n, layers, [k for k in keys if k.startswith(tuple(f"{n}." for n in layers))])
+            for n, layers in groups.items()
+        ]
+        if self.stages is None:
+            plan[-1][2].extend(set(keys).difference(*(mine for _, _, mine in plan)))
         return plan
+
+
+def _matching(model: VideoModel, pattern: str) -> list[str]:
+    """The layers that a stage's name or pattern means, those of its own depth alone."""
+    names = [name for name, _ in model.network.named_modules() if name.count(".") == pattern.count(".")]
+    if not (layers := fnmatch.filter(names, pattern)):
+        model.module(pattern)  # which says what there is
+    return layers
 
 
 def stages_of(network: nn.Module, x: Tensor) -> list[list[str]]:

@@ -125,6 +125,14 @@ def test_only_the_stages_asked_for_are_drawn() -> None:
     assert {k.rpartition(".")[0] for k in changed(spy.seen[-1], state(model))} == {"layer4.0", "stem.0"}
 
 
+def test_a_pattern_is_one_stage_of_all_layers_it_matches() -> None:
+    model, spy = small_model(), Spy(MAP)
+    record = Sanity(spy, stages=["fc", "[ls]*e[rm]*"])(model, moving_clip(), MAP, 1)
+    assert record["stages"] == ["fc", "[ls]*e[rm]*"]
+    first, second = ({k.partition(".")[0] for k in changed(seen, state(model))} for seen in spy.seen)
+    assert (first, second) == ({"fc"}, {"fc", "layer4", "stem"})
+
+
 def test_a_stage_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match=r"model small has no layer 'layer5'; it has: stem, layer4, fc"):
         Sanity(Spy(MAP), stages=["layer5"])(small_model(), moving_clip(), MAP, 1)
