@@ -9,7 +9,7 @@ CONSTRAINTS := $(if $(CUDA),,-c constraints.txt)
 # The AOSA journal's tables and figures, and what the cut of STEP's iterations costs.
 REPRODUCED := table1 table4 table5 table6 table7 fig4 fig5 fig7 fig8 step
 
-.PHONY: help setup demo reproduce-demo test lint bench weights-i3d clean
+.PHONY: help setup demo reproduce-demo docs test lint bench weights-i3d clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -27,6 +27,9 @@ demo: setup ## run the whole pipeline on the embedded data set; ends in outputs/
 
 reproduce-demo: setup ## the journal's tables and figures on the embedded data set, n = 200 (hours; LIMIT=5 for a look)
 	for name in $(REPRODUCED); do $(PY) scripts/reproduce.py experiment=demo_$$name $(if $(LIMIT),limit=$(LIMIT)) || exit; done
+
+docs: setup ## build the documentation into site/; open site/index.html
+	$(VENV)/bin/mkdocs build --strict --quiet
 
 test: setup ## run the tests
 	$(PY) -m pytest -n 2 --dist loadscope

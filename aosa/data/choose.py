@@ -1,10 +1,11 @@
-"""So many videos of each class: chosen by a seed, and written down."""
+"""A part of a data set's videos: so many of each class, chosen by a seed and written down; or so many of all."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from aosa.data.base import Entry
 from aosa.data.tables import read_rows
 from aosa.errors import ConfigError
 from aosa.files import write_csv
@@ -12,6 +13,16 @@ from aosa.options import check_whole
 from aosa.rng import key_seed
 
 HEADER = ("id", "class", "per_class", "seed")
+
+
+def limited(entries: Sequence[Entry], limit: int | None) -> list[Entry]:
+    """So many of the entries, in their order; None = all.
+
+    They are those that come first in an order that depends on their ids alone, as lists are often sorted by class.
+    What a smaller limit takes is part of what a larger one takes.
+    """
+    kept = {e.id for e in sorted(entries, key=lambda e: key_seed("limit", e.id))[:limit]}
+    return [e for e in entries if e.id in kept]
 
 
 class Choice:

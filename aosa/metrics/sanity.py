@@ -42,8 +42,9 @@ class Sanity(Metric):
         explainer: what made the map; in a run, the run's own.
         seed: of the draw.
         stages: dotted names of the layers, from the classifier down, such as ``[fc, layer4, layer3]``, or patterns of
-            such (``mixed_4*``: all of these at once); what they leave out keeps its weights. None = the outermost layers that the forward pass calls, last first, a
-            normalisation together with the layer before it; parameters outside of all of these come last.
+            such (``mixed_4*``: all of these at once); what they leave out keeps its weights. None = the outermost
+            layers that the forward pass calls, last first, a normalisation together with the layer before it;
+            parameters outside of all of these come last.
 
     Record:
         stages, their names; spearman_curve and ssim_curve, of the map after each stage with the map scored, None where

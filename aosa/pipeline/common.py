@@ -20,6 +20,7 @@ from tqdm import tqdm
 from aosa.clip import Clip
 from aosa.config import build
 from aosa.data.base import Entry, VideoDataset
+from aosa.data.choose import limited
 from aosa.errors import CheckpointError, ConfigError
 from aosa.explainers.base import Explainer
 from aosa.files import write_csv
@@ -134,7 +135,7 @@ class Job:
             ConfigError: target=label, and a video has no class or one that is none of the model's; or a target
                 that is none of its classes.
         """
-        entries = self.dataset.entries[: self.config.limit]
+        entries = limited(self.dataset.entries, self.config.limit)
         if self.config.target == "label":
             self._check_labels(entries)
         else:

@@ -18,7 +18,7 @@ from aosa.unpack import unpack
 
 def run(cfg: DictConfig) -> int:
     """Fetch ``weights=<name>`` to ``<data_root>/weights``, ``dataset=<name>`` to where its config has it, or print
-    the table.
+    the table. ``dry_run`` says what would be fetched, from where and to where.
 
     Returns:
         0.
@@ -68,7 +68,7 @@ def _weights(cfg: DictConfig, table: Table, name: str) -> None:
         raise ConfigError(f"there is no weights={name}{hint}\n  choices: {', '.join(table.weights)}")
     path = _folder(cfg) / entry.file
     if entry.address is not None:
-        _fetch(entry, path)
+        _fetch(entry, path, dry=cfg.dry_run)
     elif path.is_file():
         print(f"{path} is there")
     else:
@@ -96,8 +96,8 @@ def _dataset(cfg: DictConfig, table: Table, name: str) -> None:
     else:
         for entry in entries:
             path = Path(cfg.dataset[entry.key]).expanduser() if entry.key else root / entry.file
-            _fetch(entry, path, room=(entry.size or 0) if entry.unpack else 0)
-            if entry.unpack:
+            _fetch(entry, path, room=(entry.size or 0) if entry.unpack else 0, dry=cfg.dry_run)
+            if entry.unpack and not cfg.dry_run:
                 print(f"{path.name}: {unpack(path, root)} new files; the archive itself is no longer needed")
     print(f"to verify it:\n  {_command('prepare', [f'dataset={name}'], cfg.data_root)}")
 
@@ -111,9 +111,13 @@ def _complete(dataset: DictConfig) -> bool:
     return not any(p.kind == "missing" for part in parts for p in part.problems)
 
 
-def _fetch(entry: File, path: Path, room: int = 0) -> None:
+def _fetch(entry: File, path: Path, room: int = 0, dry: bool = False) -> None:
     if entry.address is None:
         raise AosaError(f"{entry.file} has no address; put it at {path}")
+    if dry:
+        there = "; a file is there already" if path.exists() else ""
+        print(f"would fetch {entry.address} ({_facts(entry)[0]}) to {path}{there}")
+        return
     try:
         new = fetch(entry.address, path, size=entry.size, sha256=entry.sha256, room=room)
     except Here:

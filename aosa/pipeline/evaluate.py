@@ -15,6 +15,7 @@ from aosa.errors import AosaError
 from aosa.metrics import Accuracy, Metric
 from aosa.pipeline.accuracy import evaluate_accuracy
 from aosa.pipeline.common import Job, check_common, choice, environment, walk
+from aosa.pipeline.plan import print_stage_plan
 from aosa.pipeline.tracking import Tracker, track, track_records
 
 
@@ -24,13 +25,16 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
     Records lie under ``<output_root>/records/<dataset>/<model>/<explainer>-<digest>/<metric>-<digest>/``, one JSON
     per clip, without times, so that they are the same bytes whenever they are made. One that is there for the
     present map is kept. ``metric=accuracy`` needs neither maps nor explainer, see `aosa.pipeline.accuracy`. It is
-    tracked as a run of its own, or `within` one. Returns the exit status.
+    tracked as a run of its own, or `within` one. ``dry_run`` prints the plan instead, with the maps that are still to
+    be made, and makes nothing. Returns the exit status.
 
     Raises:
         AosaError: there are no maps yet.
     """
     check_common(config)
     metric: Metric | Accuracy = build(config.metric)
+    if config.dry_run:
+        return print_stage_plan(config, {choice(config, "metric"): metric})
     if isinstance(metric, Accuracy):
         return evaluate_accuracy(config, metric)
     job = Job(config)

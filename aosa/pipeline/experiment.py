@@ -23,7 +23,7 @@ from aosa.pipeline.accuracy import records_folder
 from aosa.pipeline.clock import TIMES
 from aosa.pipeline.common import Job
 from aosa.pipeline.store import RecordFolder, digest
-from aosa.report.claims import Claim, Verdict, judge, read_claims, rivals
+from aosa.report.claims import Claim, Verdict, read_claims, verdicts
 from aosa.report.tables import Table, TableSpec, make_table, paper_values, row_key
 
 _COMMON = (
@@ -400,7 +400,7 @@ def spec_of(config: DictConfig, columns: Mapping[str, str], explainers: Sequence
 
 def table_of(config: DictConfig, results: Results, explainers: list[str]) -> Table:
     """The experiment's table: paper | ours ± interval | n."""
-    return make_table(results.scores, spec_of(config, shown(config, results.columns), explainers), _printed(config))
+    return make_table(results.scores, spec_of(config, shown(config, results.columns), explainers), printed_of(config))
 
 
 def claims_of(config: DictConfig, columns: Mapping[str, str]) -> list[Claim]:
@@ -411,12 +411,17 @@ def claims_of(config: DictConfig, columns: Mapping[str, str]) -> list[Claim]:
     """
     experiment = OmegaConf.to_container(config.experiment, resolve=True)
     assert isinstance(experiment, dict)
-    printed = _printed(config)
+    printed = printed_of(config)
     known = {
         "column": list(columns),
         "explainer": [
-            *(e for grid in experiment["grids"] for e in grid["explainers"] or [""]),
-            *([] if printed is None else printed["explainer"]),
+            *(
+                row_key(explainer, variant)
+                for grid in experiment["grids"]
+                for explainer in grid["explainers"] or [""]
+                for variant in (grid.get("variants") or {}).get(explainer) or [""]
+            ),
+            *([] if printed is None else map(row_key, printed["explainer"], printed["variant"])),
         ],
         "dataset": [grid["dataset"] for grid in experiment["grids"]],
         "model": [model for grid in experiment["grids"] for model in grid["models"]],
@@ -426,21 +431,10 @@ def claims_of(config: DictConfig, columns: Mapping[str, str]) -> list[Claim]:
 
 def verdicts_of(config: DictConfig, table: Table) -> list[Verdict]:
     """What the table says on each claim of the experiment, for each of the claim's data sets and models there are."""
-    return [
-        judge(
-            claim,
-            block.comparisons[claim.column],
-            table.spec.columns[claim.column],
-            rivals(block, claim.column),
-            block.dataset,
-            block.model,
-        )
-        for claim in claims_of(config, table.spec.columns)
-        for block in table.blocks
-        if claim.dataset in (None, block.dataset) and claim.model in (None, block.model)
-    ]
+    return verdicts(claims_of(config, table.spec.columns), table)
 
 
-def _printed(config: DictConfig) -> pd.DataFrame | None:
+def printed_of(config: DictConfig) -> pd.DataFrame | None:
+    """The values that the experiment's paper prints; None without a paper."""
     experiment = config.experiment
     return paper_values(experiment.paper, experiment.table) if experiment.get("paper") else None

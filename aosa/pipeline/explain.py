@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from aosa.data.base import Entry
 from aosa.pipeline.clock import timed
 from aosa.pipeline.common import Job, absent, check_common, environment, walk
+from aosa.pipeline.plan import print_stage_plan
 from aosa.pipeline.tracking import Tracker, track, track_maps
 
 
@@ -19,9 +20,11 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
 
     Maps lie under ``<output_root>/maps/<dataset>/<model>/<explainer>-<digest>/``, the digest naming all that
     changes a map; one that is there and valid is kept. It is tracked as a run of its own, or
-    `within` one. Returns the exit status.
+    `within` one. ``dry_run`` prints the plan instead and makes nothing. Returns the exit status.
     """
     check_common(config)
+    if config.dry_run:
+        return print_stage_plan(config, {})
     job = Job(config)
     job.explainer.check(job.model)  # options out of range and undefined pairs fail before any work
     entries = job.entries()

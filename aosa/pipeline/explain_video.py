@@ -14,7 +14,8 @@ from aosa.errors import ConfigError
 from aosa.files import write_atomic
 from aosa.options import check_choice
 from aosa.pipeline.common import Job, check_common
-from aosa.pipeline.sliding import explain_windows
+from aosa.pipeline.plan import model_of, print_clip_plan
+from aosa.pipeline.sliding import WholeVideo, explain_windows
 from aosa.pipeline.store import digest, save_map
 from aosa.report.overlay import contact_sheet, overlay, save_png
 from aosa.report.tables import display_name
@@ -27,7 +28,7 @@ def run(config: DictConfig) -> int:
     `aosa.pipeline.sliding`.
 
     Writes ``overlay.mp4``, ``contact_sheet.png``, ``map.b2nd`` and ``info.json`` to
-    ``<output_root>/videos/<name>/<model>-<explainer>-<digest>/``.
+    ``<output_root>/videos/<name>/<model>-<explainer>-<digest>/``. ``dry_run`` prints the plan and makes nothing.
 
     Raises:
         ConfigError: no video given, or an option out of range.
@@ -51,12 +52,14 @@ def run(config: DictConfig) -> int:
         raise ConfigError("target=video and window_stride are for windows=sliding")
     path = Path(str(config.video)).expanduser().resolve()
     job = Job(config)
+    if config.dry_run:
+        return _plan(config, job, path)
     explainer, model = job.explainer, job.model
     if config.target != "video":
         job.fixed_target  # noqa: B018  a class that the model lacks fails before any work
     if whole:
         return explain_windows(config, job, path)
-    window = Window(config.window, config.index, config.interval, config.short_videos, owner="")
+    window = _window(config)
     clip, _, _ = read_clip(path, model.spec, window)
     target = job.target(clip)
     with torch.no_grad():
@@ -93,3 +96,14 @@ def run(config: DictConfig) -> int:
     write_atomic(out / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     print(f"written: {out}/ overlay.mp4, contact_sheet.png, map.b2nd, info.json")
     return 0
+
+
+def _window(config: DictConfig) -> Window:
+    return Window(config.window, config.index, config.interval, config.short_videos, owner="")
+
+
+def _plan(config: DictConfig, job: Job, path: Path) -> int:
+    job.model, lacking = model_of(job)
+    clip, _, _ = read_clip(path, job.model.spec, _window(config))
+    windows = len(WholeVideo(config, job, path).windows) if config.windows == "sliding" else 1
+    return print_clip_plan(job, clip, windows, lacking)

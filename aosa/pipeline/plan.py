@@ -1,10 +1,10 @@
-"""What an experiment would do: videos, maps, forward passes, time on this machine, disk space."""
+"""What an experiment or one stage would do: videos, maps, forward passes, time on this machine, disk space."""
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from unittest import mock
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.clip import Clip
+from aosa.data.choose import limited
 from aosa.errors import AosaError
 from aosa.explainers.eb_r import EBR
 from aosa.explainers.ep3d import EP3D
@@ -24,7 +25,7 @@ from aosa.models.base import VideoModel
 from aosa.pipeline.bench.explainers import cut_of, explain_quietly
 from aosa.pipeline.bench.passes import Pass, counted, replay, total
 from aosa.pipeline.bench.timing import moving_texture, seconds
-from aosa.pipeline.common import Job, absent
+from aosa.pipeline.common import Job, absent, choice
 from aosa.pipeline.experiment import Unit, folder
 from aosa.pipeline.store import canonical
 
@@ -64,6 +65,51 @@ def print_plan(config: DictConfig, all_units: list[Unit]) -> int:
     and random weights take their place, and the totals leave these rows out.
     """
     print(f"plan of {config.experiment.name}: {config.experiment.title}")
+    remarks = _print(all_units, config)
+    print(f"  results: {folder(config)}")
+    _say(remarks)
+    return 0
+
+
+def print_stage_plan(config: DictConfig, metrics: Mapping[str, Metric | Accuracy]) -> int:
+    """The same for one data set, model and explainer: of explain without metrics, of evaluate with its own."""
+    alone = any(isinstance(metric, Accuracy) for metric in metrics.values())
+    unit = Unit(
+        choice(config, "dataset"),
+        choice(config, "model"),
+        "" if alone else choice(config, "explainer"),
+        overrides=[],
+        common={},
+        metrics=list(metrics),
+        metric_options={},
+        _built=dict(metrics),
+        _composed={("explain",): config},
+    )
+    print("plan")
+    _say(_print([unit], config))
+    return 0
+
+
+def print_clip_plan(job: Job, clip: Clip, windows: int, lacking: str) -> int:
+    """The same for `windows` windows of one video, of which `clip` is one; `lacking` as of `model_of`."""
+    unit = Unit("", "", job.explainer_name, [], {}, [], {}, _composed={("explain",): job.config})
+    one = seconds(partial(replay, job.model, [Pass(1, None)]), job.model)
+    cost = _probe(unit, job.model, clip, one)
+    back = f" and {windows * cost.backward:.0f} backward" if cost.backward else ""
+    print(f"plan: {windows} {'window' if windows == 1 else 'windows'} of {clip.id}")
+    print(f"  forward passes: {windows * (cost.forward + 1):.0f}{back}")
+    print(f"  time here: about {_hours(windows * (cost.seconds + one))}")
+    _say([lacking] if lacking else [])
+    return 0
+
+
+def _say(remarks: list[str]) -> None:
+    for remark in remarks:
+        print(f"  {remark}")
+
+
+def _print(all_units: list[Unit], config: DictConfig) -> list[str]:
+    """Rows and totals. Returns what is to be said below."""
     print(
         f"  {'':<66}{'videos':>7} {'maps to make':>13} {'passes/clip':>18} {'s/clip':>9} {'scoring s':>10} {'hours':>8}"
     )
@@ -83,22 +129,19 @@ def print_plan(config: DictConfig, all_units: list[Unit]) -> int:
     print(f"  forward passes: {passes:.3g} clips")
     print(f"  time here: about {_hours(sum(map(_seconds, known)))}")
     print(f"  disk space: at most {_size(space)}, {_size(shutil.disk_usage(there).free)} free")
-    print(f"  results: {folder(config)}")
-    for remark in remarks:
-        print(f"  {remark}")
-    return 0
+    return remarks
 
 
 def _lines(all_units: list[Unit]) -> Iterator[Line]:
     for unit in all_units:
-        model, lacking = _model(unit.job)
+        model, lacking = model_of(unit.job)
         remarks = [lacking] if lacking else []
         one = seconds(partial(replay, model, [Pass(1, None)]), model)
         videos = missing = unscored = None
         clip = None
         try:
             dataset = unit.job.dataset
-            videos = len(dataset.entries[: unit.job.config.limit])
+            videos = len(limited(dataset.entries, unit.job.config.limit))
             remarks += [gone] if (gone := absent(dataset)) else []
             clip = dataset.load(dataset.entries[0], model.spec)
         except AosaError as error:
@@ -117,7 +160,7 @@ def _lines(all_units: list[Unit]) -> Iterator[Line]:
         yield Line(unit, videos, missing, unscored, explain, mean, size, remarks)
 
 
-def _model(job: Job) -> tuple[VideoModel, str]:
+def model_of(job: Job) -> tuple[VideoModel, str]:
     """The model, and what is missing where it has random weights instead."""
     try:
         return job.model, ""

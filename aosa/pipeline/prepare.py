@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from aosa.config import build
 from aosa.data.base import Entry, VideoDataset
+from aosa.data.choose import limited
 from aosa.data.decode import probe
 from aosa.errors import VideoError
 from aosa.files import write_csv
 from aosa.options import check_whole
-from aosa.pipeline.common import check_common
+from aosa.pipeline.common import absent, check_common
 
 COLUMNS = (
     "id", "class", "group", "path", "frames", "width", "height", "status", "reason", "bytes", "mtime_ns",
@@ -35,7 +36,8 @@ def run(cfg: DictConfig) -> int:
     A row per listed video, in the data set's order, then the problems. ``status`` is found, missing,
     unreadable, or rejected; ``frames`` is what really decodes; a found video of which less decodes than its
     container lists says so in ``reason``. A video whose size and time of change are those of the manifest
-    already there is not decoded again. Paths are relative to the data set's root.
+    already there is not decoded again. Paths are relative to the data set's root. ``dry_run`` decodes and writes
+    nothing, and says what would be decoded.
 
     Returns:
         3 when a video is unreadable, else 0.
@@ -51,7 +53,7 @@ def run(cfg: DictConfig) -> int:
     old = _read(manifest)
     rows: dict[str, Row] = {}
     todo = []
-    for entry in dataset.entries[: cfg.limit]:
+    for entry in limited(dataset.entries, cfg.limit):
         row = _listed(entry, root)
         known = old.get(entry.id, {})
         if known and all(known[k] == row[k] for k in ("path", "bytes", "mtime_ns")):
@@ -59,6 +61,10 @@ def run(cfg: DictConfig) -> int:
         elif row["path"]:
             todo.append(entry)
         rows[entry.id] = row
+    if cfg.dry_run:
+        print(f"plan: {dataset.name} has {len(rows)} videos, {len(todo)} of them to decode")
+        print("\n".join(filter(None, [absent(dataset), f"manifest: {manifest}"])))
+        return 0
     problems: list[Row] = [
         {**dict.fromkeys(COLUMNS, ""), "id": p.id, "status": p.kind, "reason": p.reason} for p in dataset.problems
     ]

@@ -21,13 +21,14 @@ from aosa.files import write_atomic
 from aosa.metrics.base import Metric
 from aosa.pipeline import evaluate, explain
 from aosa.pipeline.common import Job, check_common, choice, commit
+from aosa.pipeline.plan import print_stage_plan
 from aosa.pipeline.store import RecordFolder, canonical, digest
 from aosa.pipeline.tracking import track
 from aosa.report.statistics import bootstrap_interval
 from aosa.report.sweeps import Setting, draw, to_csv, to_markdown
 
 # Where and how fast a setting runs is none of its options.
-_NOT_OPTIONS = ("name", "column", "data_root", "output_root", "device", "batch_size", "threads", "tracking")
+_NOT_OPTIONS = ("name", "column", "data_root", "output_root", "device", "batch_size", "threads", "tracking", "dry_run")
 
 statuses: list[int] = []  # of the settings, where a launcher ran them in processes of their own
 
@@ -36,7 +37,7 @@ def run(config: DictConfig) -> float:
     """One setting: make its maps and records (what is there is kept), and keep its score.
 
     The score is the mean of the metric's ``column`` over the videos; it lies with its videos in
-    ``<output_root>/sweeps/<name>/settings/<digest>.json``.
+    ``<output_root>/sweeps/<name>/settings/<digest>.json``. ``dry_run`` prints the setting's plan and makes nothing.
 
     Returns:
         the score, turned so that more is better (a column of which less is better is negated): what Optuna maximises.
@@ -46,6 +47,11 @@ def run(config: DictConfig) -> float:
         AosaError: no video has a score.
     """
     options = _options()
+    if config.dry_run:
+        check_common(config)
+        print(canonical(options))
+        print_stage_plan(config, {choice(config, "metric"): _metric(config)})
+        return 0.0
     folder = RecordFolder(sweep_folder(config) / "settings", {})
     clip = digest(options)
     try:
@@ -79,15 +85,7 @@ def _options() -> dict[str, Any]:
 
 def _setting(config: DictConfig, options: dict[str, Any]) -> tuple[Setting, int]:
     check_common(config)
-    metric = build(config.metric)
-    name = choice(config, "metric")
-    if not isinstance(metric, Metric):
-        raise ConfigError(f"metric={name} scores no maps; choose another")
-    if config.column not in metric.columns:
-        known = list(metric.columns)
-        raise ConfigError(
-            f"column={config.column}: {name} has {', '.join(known)}{did_you_mean(str(config.column), known)}"
-        )
+    metric, name = _metric(config), choice(config, "metric")
     job = Job(config)
     with track(config, "sweep", job.title, str(config.name)) as tracker:
         status = max(explain.run(config, tracker), evaluate.run(config, tracker))
@@ -119,6 +117,18 @@ def _setting(config: DictConfig, options: dict[str, Any]) -> tuple[Setting, int]
     return setting, status
 
 
+def _metric(config: DictConfig) -> Metric:
+    metric, name = build(config.metric), choice(config, "metric")
+    if not isinstance(metric, Metric):
+        raise ConfigError(f"metric={name} scores no maps; choose another")
+    if config.column not in metric.columns:
+        known = list(metric.columns)
+        raise ConfigError(
+            f"column={config.column}: {name} has {', '.join(known)}{did_you_mean(str(config.column), known)}"
+        )
+    return metric
+
+
 class Gather(Callback):
     """Hydra calls it in the process that started the sweep: before the first setting and after the last."""
 
@@ -138,6 +148,8 @@ class Gather(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the table and the plot."""
+        if config.dry_run:
+            return
         try:
             statuses.extend(gather(sweep_folder(config)))
         except (AosaError, OSError) as error:  # of which Hydra would make a warning

@@ -24,7 +24,7 @@ from aosa.pipeline.experiment import (
     verdicts_of,
 )
 from aosa.pipeline.trace import trace
-from aosa.report.claims import verdicts_csv, verdicts_markdown
+from aosa.report.claims import verdicts_csv, verdicts_latex, verdicts_markdown
 from aosa.report.figures import save, scores_figure
 from aosa.report.tables import Table, make_table, row_key
 
@@ -50,6 +50,8 @@ def run(config: DictConfig) -> int:
     stem = folder(config) / config.experiment.name
     print(markdown(config, table))
     print(f"table: {stem}.md, .tex, .csv, .html; figure: {stem}.png, .pdf; pairs of rows: {stem}_pairs.csv")
+    if verdicts_of(config, table):
+        print(f"verdicts: {stem}_verdicts.csv, .tex")
     return 0
 
 
@@ -80,6 +82,7 @@ def tabulate(config: DictConfig, all_units: list[Unit]) -> tuple[Table, Results]
     save(scores_figure(table), f"{stem}.png")
     if verdicts := verdicts_of(config, table):
         write_atomic(f"{stem}_verdicts.csv", verdicts_csv(verdicts))
+        write_atomic(f"{stem}_verdicts.tex", verdicts_latex(verdicts))
     if config.breakdown == "class":
         classes = by_class(config, results, table)
         _write(config, classes, classes.to_markdown())

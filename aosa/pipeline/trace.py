@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.errors import AosaError, ConfigError
 from aosa.pipeline.common import absent
-from aosa.pipeline.experiment import Unit, collect, columns_of, spec_of
+from aosa.pipeline.experiment import Unit, collect, columns_of, printed_of, spec_of
 from aosa.pipeline.store import Folder
 from aosa.report.tables import make_table
 
@@ -32,7 +33,8 @@ def trace(config: DictConfig, all_units: list[Unit]) -> str:
         raise AosaError(
             f"explain_cell={config.explain_cell}: there is no record; run {unit.command('explain')}, then evaluate"
         )
-    table = make_table(scores, spec_of(config, {column: results.columns[column]}, [unit.explainer]))
+    spec = spec_of(config, {column: results.columns[column]}, [unit.explainer])
+    table = make_table(scores, spec, _printed(config, unit, column))
     metric = next((m for m in unit.metrics if column in columns_of([replace(unit, metrics=[m], timed=False)])), None)
     shown = scores.sort_values("clip")[["clip", "value", "weight", "group", "class_name", "correct"]]
     clips, folders = list(shown["clip"]), _folders(unit, metric)
@@ -48,6 +50,15 @@ def trace(config: DictConfig, all_units: list[Unit]) -> str:
             shown.to_csv(index=False, lineterminator="\n"),
         ]
     )
+
+
+def _printed(config: DictConfig, unit: Unit, column: str) -> pd.DataFrame | None:
+    """What the paper prints in the cell, if anything."""
+    printed = printed_of(config)
+    if printed is None:
+        return None
+    own = (printed["explainer"] == unit.explainer) & (printed["variant"] == unit.variant)
+    return printed[own & (printed["column"] == column)]
 
 
 def _find(config: DictConfig, all_units: list[Unit]) -> tuple[Unit, str]:

@@ -26,13 +26,14 @@ from tqdm import tqdm
 import aosa.errors
 from aosa.config import build, quoted
 from aosa.data.base import VideoDataset
+from aosa.data.choose import limited
 from aosa.errors import AosaError, CheckpointError, ConfigError
 from aosa.files import whole_file, write_atomic, write_csv
 from aosa.models import VideoModel, randomise
 from aosa.models.base import pick_device
 from aosa.models.checkpoints import replace_head, torch_load
 from aosa.options import check_choice, check_range, check_whole
-from aosa.pipeline.common import FAILED, check_common, environment, mapped
+from aosa.pipeline.common import FAILED, check_common, choice, environment, mapped
 from aosa.pipeline.store import digest
 from aosa.pipeline.tracking import Tracker, dashboard, track
 from aosa.pipeline.train_clips import Clips
@@ -54,6 +55,7 @@ def run(cfg: DictConfig) -> int:
     read, ``failures.csv``. An epoch that is cut short is trained again from its start, with the same draws.
 
     With ``train.devices`` = n, n processes (one per GPU, or on the CPU) share each batch, by Lightning Fabric.
+    ``dry_run`` prints what it would train on, and makes nothing.
 
     Raises:
         ConfigError: a value out of range, a class the model lacks, a folder trained with other settings.
@@ -63,6 +65,8 @@ def run(cfg: DictConfig) -> int:
     check_common(cfg)
     _check(cfg)
     dashboard(cfg)  # refused before processes start
+    if cfg.dry_run:
+        return _plan(cfg)
     try:
         code, folder = _fabric(cfg).launch(_train, cfg)  # type: ignore[arg-type]
     except ProcessRaisedException as error:
@@ -143,6 +147,28 @@ def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
     fabric.print(f"test accuracy {result}; weights: {folder / 'best.safetensors'}")
     fabric.barrier()  # who leaves first closes connections that the others may still use
     return FAILED if failures else 0, folder
+
+
+def _plan(cfg: DictConfig) -> int:
+    """Print clips, steps and parameters; what is not there is told, and the rest is planned all the same."""
+    options, network = cfg.train, build(_merged(cfg.model, {"checkpoint": "random"})).network
+    print(f"plan: {choice(cfg, 'model')}, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters")
+    for part in ("train", "val", "test"):
+        try:
+            clips = len(limited(_dataset(cfg, part).entries, cfg.limit))
+        except ConfigError as error:
+            print(f"  {part}: {str(error).splitlines()[0]}")
+            continue
+        if part == "train":
+            epoch = min(options.clips_per_epoch or clips, clips)
+            steps = options.epochs * math.ceil(epoch / options.batch_size)
+            print(f"  train: {clips} clips, {epoch} in an epoch, {steps} steps of {options.batch_size} in all")
+        else:
+            print(f"  {part}: {clips} clips")
+    if cfg.checkpoint not in (None, "pretrained", "random") and not Path(cfg.checkpoint).is_file():
+        print(f"  checkpoint={cfg.checkpoint}: no such file")
+    print(f"  results: {Path(cfg.output_root) / 'train' / choice(cfg, 'dataset') / choice(cfg, 'model')}")
+    return 0
 
 
 def _write_failures(folder: Path, failures: dict[str, str]) -> None:

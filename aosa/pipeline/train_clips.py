@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from aosa.data.base import Entry, VideoDataset, View
+from aosa.data.choose import limited
 from aosa.data.decode import VideoInfo, probed
 from aosa.data.image_range import ImageRange
 from aosa.errors import ConfigError, VideoError
@@ -81,7 +82,7 @@ class Clips(Dataset[Item]):
     """The labelled clips of a data set as input tensors.
 
     Args:
-        limit: only the first so many.
+        limit: only so many of them, see `aosa.data.choose.limited`.
 
     Raises:
         ConfigError: no clips, a clip without a class, a class that the model lacks.
@@ -89,7 +90,7 @@ class Clips(Dataset[Item]):
 
     def __init__(self, dataset: VideoDataset, model: VideoModel, limit: int | None = None) -> None:
         self.dataset, self.spec = dataset, model.spec
-        self.entries: list[Entry] = list(dataset.entries[:limit])
+        self.entries: list[Entry] = limited(dataset.entries, limit)
         if not self.entries:
             raise ConfigError(f"dataset {dataset.name} has no videos to train or judge on")
         unnamed = [e.id for e in self.entries if e.class_name is None]

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 ALPHA = 0.05  # two explainers differ beyond noise when the corrected p-value of their pair is below
+FEWEST = 6  # groups: the signs of fewer turn in so few ways that no p-value is below ALPHA
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,33 @@ class Comparison:
     def beyond_noise(self) -> bool:
         """Whether the two differ by more than chance explains."""
         return self.adjusted < ALPHA
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times the score of one explainer that of another is.
+
+    Attributes:
+        value: first / second; NaN where a score is not above 0.
+        low, high: its 95 % bootstrap interval; NaN for fewer than `FEWEST` groups, and where a score is not above 0 in
+            some resample.
+        n: number of videos.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Videos:
+    """The scores of one explainer on its videos; all four as for `bootstrap_interval`."""
+
+    values: ArrayLike
+    groups: Sequence[object] | None = None
+    weights: ArrayLike | None = None
+    strata: Sequence[object] | None = None
 
 
 def estimate(
@@ -102,12 +130,7 @@ def bootstrap_interval(
         w = np.ones(len(v)) if weights is None else _finite(weights, "weights")
         _same_length(v, w, "weights")
         return bootstrap_ratio((v.T * w).T, w, groups, strata, samples=samples, level=level, seed=seed)
-    index, count = _groups(groups, v)
-    order = np.argsort(v, kind="stable")
-    below = _resamples(count, samples, seed)[:, index[order]].cumsum(axis=1)
-    total = below[:, -1:]
-    middle = [v[order][(below > rank).argmax(axis=1)] for rank in ((total - 1) // 2, total // 2)]
-    return _interval((middle[0] + middle[1]) / 2, count, level)
+    return _interval(*_resampled(Videos(v, groups), statistic, samples, seed), level)
 
 
 def bootstrap_ratio(
@@ -204,6 +227,65 @@ def compare(
     ]
 
 
+def compare_ratio(
+    first: ArrayLike,
+    second: ArrayLike,
+    groups: Sequence[object] | None = None,
+    weights: ArrayLike | None = None,
+    strata: Sequence[object] | None = None,
+    *,
+    statistic: str = "mean",
+    samples: int = 2000,
+    seed: int = 0,
+) -> Ratio:
+    """How many times the score `second` the score `first` is: the numbers that two cells show, one divided by the
+    other. Each resample makes both anew, from the same videos.
+
+    Args:
+        first, second: n values each, of the same videos.
+        groups, weights, strata, statistic, samples, seed: as for `bootstrap_interval`.
+
+    Raises:
+        AosaError: see `bootstrap_interval`.
+    """
+    both = [Videos(values, groups, weights, strata) for values in (first, second)]
+    above, below = (estimate(v.values, v.weights, v.strata, statistic) for v in both)
+    (top, count), (bottom, _) = (_resampled(v, statistic, samples, seed) for v in both)
+    value = above / below if min(above, below) > 0 else np.nan
+    usable = count >= FEWEST and not (top <= 0).any() and not (bottom <= 0).any()
+    low, high = _interval(top / bottom, count, 0.95) if usable else (np.nan, np.nan)
+    return Ratio(value, low, high, len(np.asarray(first)))
+
+
+def compare_apart(
+    scores: Mapping[str, Videos], *, statistic: str = "mean", samples: int = 2000, seed: int = 0
+) -> Comparison:
+    """One explainer on two sets of videos that have nothing to do with one another (two data sets).
+
+    Each set is resampled by itself. The p-value is twice the share of resamples whose difference is on the other side
+    of 0, or at it; it is 1 for fewer than `FEWEST` groups in one of the sets.
+
+    Args:
+        scores: two names → their videos.
+        statistic, samples, seed: as for `bootstrap_interval`.
+
+    Returns:
+        first − second; n is the number of videos of both, `adjusted` is p.
+
+    Raises:
+        AosaError: see `bootstrap_interval`.
+    """
+    names, sets = list(scores), list(scores.values())
+    numbers = [estimate(v.values, v.weights, v.strata, statistic) for v in sets]
+    (one, count), (two, other) = (_resampled(v, statistic, samples, seed + i) for i, v in enumerate(sets))
+    apart, fewest = one - two, min(count, other)
+    low, high = _interval(apart, fewest, 0.95)
+    beyond = min((apart <= 0).sum(), (apart >= 0).sum())
+    p = min(1.0, 2 * (int(beyond) + 1) / (samples + 1)) if fewest >= FEWEST else 1.0
+    n = sum(len(np.asarray(v.values)) for v in sets)
+    return Comparison(names[0], names[1], numbers[0] - numbers[1], low, high, p, p, n)
+
+
 def holm(p: ArrayLike) -> Floats:
     """p-values corrected for their number by Holm's step-down method, in the same order."""
     p = np.asarray(p, np.float64)
@@ -231,6 +313,23 @@ def _sign_flips(sums: Floats, flips: int, seed: int) -> Floats:
             signs = 1 - 2 * rng.integers(2, size=(len(rows), count))
         hits += (np.abs(signs.astype(np.float64) @ sums) >= least).sum(axis=0)
     return hits / total if exact else (hits + 1) / (total + 1)
+
+
+def _resampled(videos: Videos, statistic: str, samples: int, seed: int) -> tuple[Floats, int]:
+    """The statistic of each resample, and the number of groups that were drawn from."""
+    v = _finite(videos.values, "values")
+    _check(statistic, v, videos.weights, videos.strata)
+    index, count = _groups(videos.groups, v)
+    counts = _resamples(count, samples, seed)
+    if statistic == "mean":
+        w = np.ones(len(v)) if videos.weights is None else _finite(videos.weights, "weights")
+        _same_length(v, w, "weights")
+        return _ratios(v * w, w, index, counts, _strata(videos.strata, v)), count
+    order = np.argsort(v, kind="stable")
+    below = counts[:, index[order]].cumsum(axis=1)
+    total = below[:, -1:]
+    middle = [v[order][(below > rank).argmax(axis=1)] for rank in ((total - 1) // 2, total // 2)]
+    return (middle[0] + middle[1]) / 2, count
 
 
 def _ratios(top: Floats, bottom: Floats, index: Indices, counts: Indices, strata: list[Indices]) -> Floats:

@@ -45,12 +45,14 @@ DISPLAY_NAMES = {
     "loco": "LOCO",
     "univariate": "Univariate",
     "sos": "SOS",
+    "removal": "Removal",
     "random": "Random",
     # models
     "r3d50": "R3D-50",
     "r2plus1d50": "R(2+1)D-50",
     "slowfast_r50": "SlowFast-R50",
     "timesformer": "TimeSformer",
+    "timesformer_hf": "TimeSformer (Hugging Face)",
     "r2plus1d18": "R(2+1)D-18",
     "vgg16_lstm": "VGG16-LSTM",
     "tanet_r50": "TANet-R50",
@@ -66,6 +68,7 @@ DISPLAY_NAMES = {
     "epic_action": "EPIC-Action",
     "etri_activity3d": "ETRI-Activity3D",
     "moving_shapes": "Moving shapes",
+    "video_folder": "Video folder",
     # columns
     "deletion": "Deletion",
     "insertion": "Insertion",
@@ -74,6 +77,8 @@ DISPLAY_NAMES = {
     "spt_class": "S-PT (over classes)",
     "spt_video": "S-PT (over videos)",
     "tpt": "T-PT",
+    "tpt_class": "T-PT (over classes)",
+    "tpt_video": "T-PT (over videos)",
     "truth": "Truth",
     "seconds": "Seconds",
     "seconds_segmentation": "of these masks, regions, flow",
@@ -82,6 +87,13 @@ DISPLAY_NAMES = {
     "top1": "Top-1",
     "top5": "Top-5",
     "min_preservation_ratio": "Min. preservation ratio",
+    "minimal_deletion": "Minimal mask, deletion",
+    "minimal_insertion": "Minimal mask, insertion",
+    "spearman": "Spearman's ρ",
+    "ssim": "SSIM",
+    "user_score": "Users' score",
+    # options in the names of variants
+    "delta_t": "Δt",
     # papers
     "aosa_journal": "AOSA (journal)",
     "aosa_wacv": "AOSA (WACV 2023)",
@@ -100,7 +112,11 @@ _MARKS = {
 
 def display_name(key: str) -> str:
     """What a table calls an explainer, model, data set, column or paper; unknown names stay as they are."""
-    return DISPLAY_NAMES.get(key, key)
+    if key in DISPLAY_NAMES:
+        return DISPLAY_NAMES[key]
+    # A column for each threshold, as many as the metric's options name: minimal_deletion_0.5.
+    column, _, threshold = key.rpartition("_")
+    return f"{DISPLAY_NAMES[column]} to {threshold}" if column in ("minimal_deletion", "minimal_insertion") else key
 
 
 def row_key(explainer: str, variant: str = "") -> str:
@@ -111,7 +127,7 @@ def row_key(explainer: str, variant: str = "") -> str:
 def row_name(key: str) -> str:
     """What a table calls the row of a `row_key`."""
     explainer, bracket, variant = key.partition(" (")
-    return display_name(explainer) + bracket + variant
+    return display_name(explainer) + bracket + re.sub(r"\w+(?==)", lambda option: display_name(option[0]), variant)
 
 
 def paper_values(paper: str | None = None, table: str | None = None) -> pd.DataFrame:
@@ -230,11 +246,18 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that knows its numbers; `to_markdown`, `to_latex`, `to_csv` and `to_html` write it."""
+    """A table that knows its numbers; `to_markdown`, `to_latex`, `to_csv` and `to_html` write it. `scores` holds the
+    records that it is made of, with their `row_key` as row."""
 
     spec: TableSpec
     blocks: list[Block]
     caption: str
+    scores: pd.DataFrame = field(repr=False, compare=False)
+
+    def videos(self, block: Block, column: str, row: str) -> pd.DataFrame:
+        """The records behind a cell, of the videos that have a score, by clip; for `row` see `row_key`."""
+        found = self.scores[(self.scores["column"] == column) & (self.scores["row"] == row)]
+        return _scored(found[(found[_PLACE] == list(block.place)).all(axis=1)]).set_index("clip")
 
     @property
     def has_paper(self) -> bool:
@@ -286,20 +309,21 @@ class Table:
             rules += rf"\cmidrule(lr){{{position}-{position + span - 1}}}" if label else ""
             position += span
         lines = [
-            " & ".join(["", *(rf"\multicolumn{{{span}}}{{c}}{{{_latex(label)}}}" for label, span in top)]) + r" \\",
+            " & ".join(["", *(rf"\multicolumn{{{span}}}{{c}}{{{escape_latex(label)}}}" for label, span in top)])
+            + r" \\",
             rules,
-            " & ".join(["Method", *map(_latex, bottom)]) + r" \\",
+            " & ".join(["Method", *map(escape_latex, bottom)]) + r" \\",
         ]
         for heading, rows in self.body():
             lines.append(r"\midrule")
             if heading:
-                lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{_latex(heading)}}}}} \\")
-            lines += [" & ".join(_marked("latex", text, _latex) for text in row) + r" \\" for row in rows]
+                lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape_latex(heading)}}}}} \\")
+            lines += [" & ".join(_marked("latex", text, escape_latex) for text in row) + r" \\" for row in rows]
         body = "\n".join(f"  {line}" for line in ["\\toprule", *lines, "\\bottomrule"])
         return (
             "\\begin{table*}\n"
             "\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n"
-            f"\\caption{{{_latex(self.caption)}}}\n"
+            f"\\caption{{{escape_latex(self.caption)}}}\n"
             f"\\label{{tab:{re.sub(r'[^A-Za-z0-9:.-]', '-', self.spec.name)}}}\n"
             f"\\begin{{tabular}}{{l{'r' * len(bottom)}}}\n{body}\n\\end{{tabular}}\n"
             "\\end{table*}\n"
@@ -307,12 +331,14 @@ class Table:
 
     def to_csv(self) -> str:
         """One line per cell: dataset, model, part, explainer, variant, column, paper, ours, low, high, n, mark,
-        accuracy."""
+        accuracy, statistic, settings."""
         lines = [
             {
                 **dict(zip(_KEY, (*block.place, explainer, variant, column), strict=True)),
                 **vars(cell),
                 "accuracy": block.accuracy,
+                "statistic": self.spec.statistic,
+                "settings": self.spec.settings,
             }
             for block in self.blocks
             for explainer, variant, cells in block.rows
@@ -426,7 +452,7 @@ def make_table(
                 }
                 block.rows.append((explainer, variant, cells))
         blocks.append(block)
-    return Table(spec, blocks, _caption(spec, blocks, records, printed))
+    return Table(spec, blocks, _caption(spec, blocks, records, printed), records)
 
 
 def _complete(records: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
@@ -445,6 +471,7 @@ def _complete(records: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     records["weight"] = records["weight"].fillna(1.0).astype(float)
     records["value"] = records["value"].astype(float)
     records["group"] = records["group"].where(records["group"].notna(), records["clip"])
+    records["row"] = [row_key(*pair) for pair in zip(records["explainer"], records["variant"], strict=True)]
     twice = records.duplicated([*_KEY, "clip"])
     if twice.any():
         first = records[twice].iloc[0]
@@ -466,14 +493,14 @@ def _cell(ours: pd.DataFrame, paper: pd.DataFrame, statistic: str, samples: int,
     if scored.empty:
         return Cell(paper=printed)
     value = scored["value"].to_numpy()
-    weights, strata = _weighting(scored, statistic)
+    weights, strata = weighting(scored, statistic)
     low, high = bootstrap_interval(
         value, list(scored["group"]), weights, strata, statistic=statistic, samples=samples, seed=seed
     )
     return Cell(printed, estimate(value, weights, strata, statistic), low, high, len(scored), mark)
 
 
-def _weighting(scored: pd.DataFrame, statistic: str) -> tuple[np.ndarray | None, list[str] | None]:
+def weighting(scored: pd.DataFrame, statistic: str) -> tuple[np.ndarray | None, list[str] | None]:
     """Weights and strata of these clips, as the functions of `statistics` want them."""
     if statistic == "median":
         return None, None
@@ -485,13 +512,12 @@ def _comparisons(records: pd.DataFrame, statistic: str, samples: int, seed: int)
     scored = _scored(records)
     if scored.empty:
         return []
-    scored = scored.assign(row=[row_key(*pair) for pair in zip(scored["explainer"], scored["variant"], strict=True)])
-    rows = list(dict.fromkeys(row_key(*pair) for pair in zip(records["explainer"], records["variant"], strict=True)))
+    rows = list(dict.fromkeys(records["row"]))
     clips = scored.drop_duplicates("clip")
     if (scored.groupby("clip")["weight"].nunique() > 1).any():
         raise AosaError(f"column {scored['column'].iloc[0]}: the weight of a clip differs between explainers")
     values = scored.pivot(index="clip", columns="row", values="value").reindex(clips["clip"])
-    weights, strata = _weighting(clips, statistic)
+    weights, strata = weighting(clips, statistic)
     scores = {row: values[row].to_numpy() for row in rows if row in values}
     return compare(scores, list(clips["group"]), weights, strata, statistic=statistic, samples=samples, seed=seed)
 
@@ -557,5 +583,6 @@ _LATEX = {
 }
 
 
-def _latex(text: str) -> str:
+def escape_latex(text: str) -> str:
+    """Text as LaTeX prints it."""
     return "".join(_LATEX.get(c, c) for c in re.sub(r"(?<!\w)-(?=\d)", "−", text))

@@ -6,7 +6,8 @@ import csv
 
 import pytest
 
-from aosa.data.choose import Choice
+from aosa.data.base import Entry
+from aosa.data.choose import Choice, limited
 from aosa.errors import ConfigError
 
 LISTED = {"a": [f"a/{i}" for i in range(40)], "b": [f"b/{i}" for i in range(3)]}
@@ -101,3 +102,15 @@ def test_manifest_that_cannot_be_written(tmp_path):
 def test_options_out_of_range(per_class, seed):
     with pytest.raises(ConfigError, match=r"dataset\.(per_class|seed)=.*whole number of at least"):
         Choice(per_class, seed, None)
+
+
+def test_a_limit_takes_from_all_of_the_list_and_a_larger_one_adds_to_it():
+    entries = [Entry(id=f"{name}/{i}") for name in "abcdefghij" for i in range(100)]
+    hundred = limited(entries, 100)
+    assert [e for e in entries if e in hundred] == hundred  # in their order
+    per_class = [sum(e.id[0] == name for e in hundred) for name in "abcdefghij"]
+    # 10 each on average, with a standard deviation of 3
+    assert (sum(per_class), min(per_class) >= 2, max(per_class) <= 20) == (100, True, True)
+    assert {e.id for e in limited(entries, 40)} < {e.id for e in hundred}
+    assert limited(entries[::-1], 40)[::-1] == limited(entries, 40)
+    assert limited(entries, None) == limited(entries, 5000) == entries

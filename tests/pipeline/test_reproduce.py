@@ -111,7 +111,7 @@ def test_report_shows_the_table_curves_gallery_and_where_they_come_from(done):
         assert f"{truth[explainer]:.3f}" in page
     assert "Two explainers of a network of one" in page
     assert "curves-moving_shapes-own_net.png" in page
-    assert len(list((report / "media").rglob("*.mp4"))) == 4
+    assert len(list((report / "media").rglob("*.mp4"))) == 2 * (2 + 1)  # two explainers, and the original
     assert "http://" not in page
     assert "https://" not in page
     for digest in {p.name for p in (done / "maps" / "moving_shapes" / "own_net").iterdir()}:

@@ -51,7 +51,7 @@ def out(home, stage) -> Path:
 def test_writes_every_form_of_the_table(out):
     found = {p.name for p in (out / "own").iterdir() if p.is_file()}
     table = {f"own{suffix}" for suffix in (".md", ".tex", ".csv", ".html", ".png", ".pdf", "_pairs.csv")}
-    assert found == {*table, "own_verdicts.csv", "scores.csv"}
+    assert found == {*table, "own_verdicts.csv", "own_verdicts.tex", "scores.csv"}
     pairs = pd.read_csv(out / "own" / "own_pairs.csv")
     values = pd.read_csv(out / "own" / "own.csv").set_index(["explainer", "column"])["ours"]
     assert list(pairs["column"]) == ["spt", "truth"]
@@ -73,6 +73,8 @@ def test_verdicts_are_beside_the_table_and_in_the_report(out):
     assert f"| The gradient beats chance | own\\_net on Moving shapes | {expected[0]} |" in (
         out / "own" / "own.md"
     ).read_text(encoding="utf-8")
+    latex = (out / "own" / "own_verdicts.tex").read_text(encoding="utf-8")
+    assert rf"The gradient beats chance & own\_net on Moving shapes & {expected[0]} & 6 & " in latex
     assert "<td>The gradient beats chance</td>" in (out / "own" / "report" / "index.html").read_text(encoding="utf-8")
 
 
@@ -163,7 +165,7 @@ def test_a_cell_of_several_networks_must_name_its_own(home, stage):
         ("experiment.columns=[truht]", "the metrics of own give no truht; did you mean truth?"),
         (
             "experiment.claims=[{text: t, column: truth, best: gradcam}]",
-            "experiment.claims[0]: there is no explainer g",
+            "experiment.claims[0].best: there is no explainer gradcam",
         ),
     ],
 )

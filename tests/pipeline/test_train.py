@@ -133,6 +133,7 @@ def config(root: Path, dataset: dict[str, Any] | None = None, **options: Any) ->
             "output_root": str(root),
             "seed": 0,
             "limit": None,
+            "dry_run": False,
             "threads": None,
             "device": "cpu",
             "precision": "fp32",

@@ -5,7 +5,18 @@ import pytest
 from scipy import stats
 
 from aosa.errors import AosaError
-from aosa.report.statistics import ALPHA, bootstrap_interval, bootstrap_ratio, compare, estimate, holm
+from aosa.report.statistics import (
+    ALPHA,
+    FEWEST,
+    Videos,
+    bootstrap_interval,
+    bootstrap_ratio,
+    compare,
+    compare_apart,
+    compare_ratio,
+    estimate,
+    holm,
+)
 
 
 def test_agrees_with_normal_theory():
@@ -112,6 +123,9 @@ def test_one_recording_has_no_interval():
         (lambda: estimate([0.1, float("nan")]), "finite"),
         (lambda: compare({"a": [0.1, 0.2], "b": [0.1, 0.2]}, weights=[1.0]), "1 weights for 2 values"),
         (lambda: compare({"a": [0.1, 0.2], "b": [0.1, 0.2]}, ["g"]), "1 groups for 2 values"),
+        (lambda: compare_ratio([0.1, 0.2], [0.1, float("nan")]), "finite"),
+        (lambda: compare_ratio([0.1, 0.2], [0.1, 0.2], ["g"]), "1 groups for 2 values"),
+        (lambda: compare_apart({"a": Videos([0.1]), "b": Videos([])}), "finite"),
     ],
 )
 def test_refuses(call, message):
@@ -303,3 +317,84 @@ def test_order_of_the_videos_does_not_matter_for_pairs():
 def test_nothing_to_compare():
     assert compare({"a": [0.1, 0.2]}) == []
     assert compare({}) == []
+
+
+def test_ratio_of_two_scores_by_hand():
+    # Six recordings of 1 and 2 seconds each: the ratio is that of the sums, and the same in each resample.
+    ratio = compare_ratio([2.0, 4.0] * 6, [1.0, 2.0] * 6, [f"g{i // 2}" for i in range(12)])
+    assert (ratio.value, ratio.low, ratio.high, ratio.n) == (2.0, 2.0, 2.0, 12)
+    assert compare_ratio([6, 0, 0, 1, 1, 1, 9], [1, 1, 1, 1, 1, 1, 3], [*"abcdefg"], [1] * 6 + [0]).value == 1.5
+    assert compare_ratio([1, 2, 3, 4, 50], [1, 1, 1, 2, 9], statistic="median").value == 3.0
+    frames, classes = [10.0, 2.0, 4.0], ["a", "a", "b"]
+    ratio = compare_ratio([0.5, 1.0, 0.5], [0.4, 0.5, 0.2], None, frames, classes)
+    assert ratio.value == pytest.approx((7 / 12 + 0.5) / (5 / 12 + 0.2))
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_interval_of_a_ratio_is_that_of_the_resamples(statistic):
+    rng = np.random.default_rng(30)
+    first, second = rng.exponential(2, 15) + 1, rng.exponential(1, 15) + 1
+    drawn = np.random.default_rng(7).integers(15, size=(500, 15))
+    middle = np.mean if statistic == "mean" else np.median
+    expected = np.quantile(middle(first[drawn], axis=1) / middle(second[drawn], axis=1), [0.025, 0.975])
+    ratio = compare_ratio(first, second, statistic=statistic, samples=500, seed=7)
+    assert (ratio.low, ratio.high) == pytest.approx(tuple(expected))
+
+
+def test_ratio_without_an_interval():
+    few = [f"g{i % (FEWEST - 1)}" for i in range(20)]
+    ratio = compare_ratio([2.0] * 20, [1.0] * 20, few)
+    assert ratio.value == 2.0
+    assert math.isnan(ratio.low)
+    for first, second in (([1.0] * 8, [-1.0] * 8), ([0.0] * 8, [1.0] * 8)):
+        ratio = compare_ratio(first, second)
+        assert math.isnan(ratio.value)
+        assert math.isnan(ratio.high)
+    # Above 0 as a whole, and below it in some resamples.
+    assert math.isnan(compare_ratio([1.0] * 8, [9.0] + [-1.0] * 7).low)
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_ratio_covers_the_truth_when_clips_share_recordings(statistic):
+    rng, inside = np.random.default_rng(31), 0
+    groups = [f"g{i // 3:02d}" for i in range(90)]
+    for _ in range(300):
+        # Seconds of two explainers: long recordings are slow for both, the second takes 2.5 times the first.
+        length = rng.lognormal(0, 0.4, 30).repeat(3)
+        first = length * rng.lognormal(0, 0.3, 30).repeat(3) * rng.lognormal(0, 0.1, 90)
+        second = 2.5 * length * rng.lognormal(0, 0.3, 30).repeat(3) * rng.lognormal(0, 0.1, 90)
+        ratio = compare_ratio(second, first, groups, statistic=statistic, samples=300)
+        inside += ratio.low <= 2.5 <= ratio.high
+    # ± 3 standard errors of 300 trials about .93 for 30 recordings.
+    assert 0.885 <= inside / 300 <= 0.985
+
+
+def test_two_sets_of_videos_by_hand():
+    pair = compare_apart({"a": Videos([0.9] * 6), "b": Videos([0.5] * 8)}, samples=99)
+    assert (pair.first, pair.second, pair.n) == ("a", "b", 14)
+    assert (pair.difference, pair.low, pair.high) == pytest.approx((0.4, 0.4, 0.4))
+    assert pair.p == pair.adjusted == pytest.approx(2 / 100)
+    assert compare_apart({"a": Videos([0.5] * 6), "b": Videos([0.5] * 8)}).p == 1.0
+    assert compare_apart({"a": Videos([0.9] * 5), "b": Videos([0.5] * 8)}).p == 1.0  # too few
+    hits = compare_apart({"a": Videos([1.0, 0.0], weights=[3, 1]), "b": Videos([0.5, 1.0], weights=[1, 0])})
+    assert hits.difference == pytest.approx(0.75 - 0.5)
+
+
+def test_two_sets_of_videos_cover_the_truth_and_seldom_differ_by_chance():
+    rng, inside, wrong = np.random.default_rng(32), 0, 0
+    for _ in range(400):
+        one, two = rng.normal(0.7, 0.2, 20).repeat(2), rng.normal(0.5, 0.1, 30).repeat(2)
+        groups = [[f"g{i // 2:02d}" for i in range(n)] for n in (40, 60)]
+        pair = compare_apart({"a": Videos(one, groups[0]), "b": Videos(two, groups[1])}, samples=300)
+        inside += pair.low <= 0.2 <= pair.high
+        wrong += compare_apart({"a": Videos(one - 0.2, groups[0]), "b": Videos(two, groups[1])}, samples=300).p < ALPHA
+    # Percentile intervals of 20 and 30 recordings cover .93; ± 3 standard errors of 400 trials.
+    assert 0.89 <= inside / 400 <= 0.97
+    assert wrong / 400 <= ALPHA + 0.045
+
+
+def test_a_false_difference_is_as_rare_as_the_level_says():
+    """One pair of explainers that are alike: the paired test must find a difference 5 times in 100, not less either."""
+    rng, groups = np.random.default_rng(33), [f"g{i // 3:02d}" for i in range(60)]
+    wrong = sum(compare(simulated(rng, [0, 0]), groups, samples=10, flips=1000)[0].beyond_noise for _ in range(600))
+    assert 0.023 <= wrong / 600 <= 0.077  # ± 3 standard errors of 600 trials

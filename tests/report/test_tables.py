@@ -1,16 +1,16 @@
 import csv
 import io
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from aosa.config import build, compose, config_dir
 from aosa.errors import AosaError, ConfigError
+from aosa.pipeline.clock import TIMES
 from aosa.report.statistics import bootstrap_interval, compare
-from aosa.report.tables import TableSpec, display_name, make_table, paper_values
+from aosa.report.tables import TableSpec, display_name, make_table, paper_values, row_name
 
 COLUMNS = {"deletion": "lower", "insertion": "higher"}
 
@@ -111,6 +111,27 @@ def test_variants_of_one_explainer_are_rows_of_their_own():
     assert "AOSA (stride=4 box=8)" in names
 
 
+def test_each_form_carries_n_interval_and_settings():
+    table = make_table(frame(*several()), spec(settings="Stride 8, box 16."), paper_values("aosa_journal", "I"))
+    (row,) = [r for r in lines(table) if r["explainer"] == "aosa" and r["column"] == "deletion"]
+    assert (row["n"], row["statistic"], row["settings"]) == ("3", "mean", "Stride 8, box 16.")
+    low, high = (f"{float(row[k]):.3f}" for k in ("low", "high"))
+    for text in (table.to_markdown(), table.to_latex(), table.to_html()):
+        assert f"[{low}, {high}]" in text
+        assert "Stride 8, box 16." in text
+        assert "3 videos" in text
+        assert "0.158" in text
+
+
+def test_a_cell_gives_its_videos():
+    records = frame(*several(), *several("osa"), *several(column="insertion", values=(0.4, float("nan"))))
+    table = make_table(records.assign(variant=["stride=8"] * 3 + [""] * 5), spec())
+    (block,) = table.blocks
+    assert list(table.videos(block, "deletion", "aosa (stride=8)")["value"]) == [0.1, 0.2, 0.6]
+    assert table.videos(block, "insertion", "aosa")["value"].to_dict() == {"c0": 0.4}
+    assert table.videos(block, "deletion", "aosa").empty
+
+
 def test_median():
     table = make_table(frame(*several(values=(1.0, 2.0, 9.0))), spec(statistic="median"))
     assert float(lines(table)[0]["ours"]) == 2.0
@@ -177,6 +198,40 @@ def test_refuses_an_unknown_direction():
 def test_display_names_fall_back_to_the_key():
     assert display_name("aosa_approx_iqr") == "AOSA-approx (IQR, WACV)"
     assert display_name("my_method") == "my_method"
+    assert row_name("my_method (my_option=a_b)") == "my_method (my_option=a_b)"
+
+
+def names_of(group):
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def columns():
+    for name in names_of("metric"):
+        metric = build(compose("evaluate", ["explainer=ep3d", f"metric={name}"]).metric)
+        yield from metric.columns
+        # A ratio of sums comes in two further averages.
+        yield from (f"{c}_{average}" for c in getattr(metric, "weights", {}) for average in ("class", "video"))
+
+
+@pytest.mark.parametrize("group", ["explainer", "model", "dataset", "columns", "printed"])
+def test_whatever_a_table_shows_has_a_name(group):
+    printed = paper_values()
+    keys = {
+        "columns": lambda: [*columns(), *TIMES],
+        "printed": lambda: [*printed["explainer"], *printed["column"], *printed["paper"]],
+    }.get(group, lambda: names_of(group))()
+    assert len(keys) > 5
+    for key in keys:
+        assert "_" not in display_name(key), key
+        assert display_name(key) != key, f"{key} has no name of its own"
+    assert not any("_" in row_name(f"aosa ({variant})") for variant in printed["variant"])
+
+
+def test_names_of_thresholds_and_of_options():
+    assert display_name("minimal_deletion_0.05") == "Minimal mask, deletion to 0.05"
+    assert display_name("minimal_insertion_1") == "Minimal mask, insertion to 1"
+    assert display_name("minimal_insertion") == "Minimal mask, insertion"
+    assert row_name("ep3d_gaussian (delta_t=2)") == "EP-3D (Gaussian) (Δt=2)"
 
 
 def test_printed_values_are_consistent():
@@ -299,21 +354,12 @@ def test_page_of_a_table_escapes_text_and_asks_no_outside_host():
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
 
 
-def test_latex_compiles(tmp_path):
-    if shutil.which("pdflatex") is None:
-        pytest.skip("pdflatex is not installed")
+def test_latex_compiles(typeset):
     records = pd.concat(
         [ranked({"aosa": 0.0, "osa": 0.5, "a_b & 100% #{}~^\\": 0.9}), frame(*several()).assign(model="m_1")]
     )
     table = make_table(records, spec(settings="K ≥ 3, 8×16, σ − τ – “x”"), paper_values("aosa_journal", "I"))
-    packages = r"\usepackage[landscape,margin=1cm]{geometry}\usepackage{booktabs}"
-    text = rf"\documentclass{{article}}{packages}\begin{{document}}{table.to_latex()}\end{{document}}"
-    (tmp_path / "t.tex").write_text(text, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-    assert ended.returncode == 0, ended.stdout[-2000:]
-    assert "Undefined control sequence" not in ended.stdout
-    assert (tmp_path / "t.pdf").stat().st_size > 1000
+    typeset(r"\usepackage[landscape,margin=1cm]{geometry}\usepackage{booktabs}", table.to_latex())
 
 
 def test_decimals():

@@ -1,0 +1,142 @@
+"""The whole experiment on one page: tables, verdicts, curves, pictures, gallery, failures, and where they come from."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from aosa.pipeline.common import absent, commit
+from aosa.pipeline.experiment import Results, Unit, folder, verdicts_of
+from aosa.pipeline.gallery import gallery
+from aosa.report.figures import curves
+from aosa.report.html import write_report
+from aosa.report.tables import Table, display_name
+
+_HEADINGS = {
+    "maps": "Maps",
+    "masks": "Integrated masks",
+    "stages": "Weights drawn anew",
+    "times": "Where the time goes",
+    "minimal_masks": "Minimal masks",
+}
+
+
+def report(
+    config: DictConfig, all_units: list[Unit], table: Table | None, results: Results | None, figures: Sequence[Path]
+) -> Path:
+    """Write ``<output_root>/<experiment>/report/index.html`` and what it shows: a folder that can be moved.
+
+    Args:
+        all_units: those with an explainer.
+        table, results: None where no metric was asked for.
+        figures: the PNG files that `draw` wrote.
+    """
+    final = folder(config) / "report"
+    folder(config).mkdir(parents=True, exist_ok=True)
+    out = Path(tempfile.mkdtemp(dir=folder(config), prefix=".report-"))
+    try:
+        _write_report(config, all_units, table, results, figures, out)
+        # The page before stays until this one is whole.
+        shutil.rmtree(final, ignore_errors=True)
+        out.chmod(0o755)
+        out.rename(final)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    return final / "index.html"
+
+
+def _write_report(
+    config: DictConfig,
+    all_units: list[Unit],
+    table: Table | None,
+    results: Results | None,
+    figures: Sequence[Path],
+    out: Path,
+) -> None:
+    for suffix in (".md", ".tex", ".csv", "_pairs.csv", "_verdicts.csv", "_verdicts.tex") if table else ():
+        written = folder(config) / f"{config.experiment.name}{suffix}"
+        if written.exists():  # verdicts need claims
+            shutil.copyfile(written, out / written.name)
+    write_report(
+        out,
+        title=config.experiment.title,
+        tables=[table] if table else [],
+        verdicts=verdicts_of(config, table) if table else [],
+        curves_png=_curves(results, out) if results else [],
+        figures=_figures(config, figures, out),
+        gallery=list(gallery(config, all_units, results, table.spec.columns if table else (), out)),
+        failures=_failures(all_units),
+        provenance=_provenance(config, all_units),
+    )
+
+
+def _curves(results: Results, out: Path) -> list[str]:
+    pictures = []
+    for dataset, model in dict.fromkeys((c["dataset"], c["model"]) for c in results.curves):
+        part = [c for c in results.curves if (c["dataset"], c["model"]) == (dataset, model)]
+        title = f"{display_name(model)} on {display_name(dataset)}, {len({c['clip'] for c in part})} videos"
+        stem = f"curves-{dataset}-{model}"
+        curves(part, out / stem, title=title)
+        pictures.append(f"{stem}.png")
+    return pictures
+
+
+def _figures(config: DictConfig, figures: Sequence[Path], out: Path) -> dict[str, list[str]]:
+    """Copies of the experiment's pictures, by heading."""
+    found: dict[str, list[str]] = {}
+    for picture in figures:
+        name = picture.relative_to(folder(config))
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        for kind in (".png", ".pdf"):
+            # with_suffix takes the last dot only, as `save` does
+            shutil.copyfile(picture.with_suffix(kind), (out / name).with_suffix(kind))
+        kind = name.parts[1].partition("-")[0].removesuffix(".png")
+        found.setdefault(_HEADINGS[kind], []).append(name.as_posix())
+    return found
+
+
+def _failures(all_units: list[Unit]) -> list[dict[str, object]]:
+    """One row per video and reason, with the explainers it concerns; a metric's complaint that there is no map
+    adds nothing to the reason why."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for unit in all_units:
+        records = [unit.records(name) for name in unit.metrics]
+        for entry in unit.job.entries():
+            reason = unit.job.maps.failure(entry.id)
+            for found in [reason] if reason else [r.failure(entry.id) for r in records]:
+                if found and unit.row not in rows.setdefault((entry.id, found), []):
+                    rows[entry.id, found].append(unit.row)
+    return [{"clip": c, "reason": r, "explainers": ", ".join(e)} for (c, r), e in rows.items()]
+
+
+def _made_by(all_units: list[Unit]) -> str:
+    """The environments that made the maps shown, which need not be the one that writes the report."""
+    found: dict[str, list[str]] = {}
+    for unit in all_units:
+        for entry in unit.job.entries():
+            about = {k: v for k, v in unit.job.maps.times(entry.id).items() if k not in ("seconds", "parts")}
+            if about:
+                explainers = found.setdefault(", ".join(f"{k} {v}" for k, v in about.items()), [])
+                if unit.row not in explainers:
+                    explainers.append(unit.row)
+    return "\n".join(f"{about}: {', '.join(explainers)}" for about, explainers in found.items())
+
+
+def _provenance(config: DictConfig, all_units: list[Unit]) -> dict[str, object]:
+    shown = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(shown, dict)
+    # Roots are this machine's own affair.
+    hidden = {"data_root", "output_root"}
+    return {
+        "command": " ".join(["python", *(a for a in sys.argv if a.partition("=")[0] not in hidden)]),
+        "commit": commit(),
+        "maps were made by": _made_by(all_units),
+        "videos": " ".join(dict.fromkeys(filter(None, (absent(u.job.dataset) for u in all_units)))) or "all listed",
+        "maps": {f"{u.job.dataset.name} / {u.job.model.name} / {u.row}": u.job.maps.path.name for u in all_units},
+        "config": OmegaConf.to_yaml(OmegaConf.create({k: v for k, v in shown.items() if k not in hidden})),
+    }
