@@ -51,7 +51,7 @@ class Sanity(Metric):
         that is constant; spearman and ssim, those of the last stage.
 
     Raises:
-        ConfigError: an option out of its range, or a stage that the network does not have.
+        ConfigError: an option out of its range, or a stage that the network does not have or that has no weights.
     """
 
     columns: ClassVar[dict[str, str]] = {"spearman": "lower", "ssim": "lower"}
@@ -104,6 +104,9 @@ class Sanity(Metric):
             (n, layers, [k for k in keys if k.startswith(tuple(f"{n}." for n in layers))])
             for n, layers in groups.items()
         ]
+        for stage, _, mine in plan if self.stages else ():
+            if not mine:
+                raise ConfigError(f"metric.stages: {stage} has no weights to draw anew")
         if self.stages is None:
             plan[-1][2].extend(set(keys).difference(*(mine for _, _, mine in plan)))
         return plan

@@ -163,6 +163,8 @@ class Wandb(Untracked):
 
     def finish(self, exit_code: int) -> str:
         """Close the run. Returns its address, or its folder when it is offline."""
+        if self._run is None:  # stopped before there was one
+            return ""
         with self._surroundings():
             self._run.finish(exit_code=exit_code)
         return str(Path(self._run.dir).parent if self._run.offline else self._run.url)
@@ -263,6 +265,8 @@ class TensorBoard(Untracked):
 
     def finish(self, exit_code: int) -> str:
         """Close the run. Returns its folder."""
+        if self._writer is None:
+            return ""
         self._writer.add_scalar("exit_code", exit_code, 0)
         self._writer.close()
         return str(self._writer.logdir)

@@ -217,18 +217,21 @@ def collect(all_units: list[Unit], clips: str = "all") -> Results:
     left out: the table's n tells.
 
     Args:
-        clips: ``all``, or only those that the model classifies ``correct`` (the papers do not say which).
+        clips: ``all``, or only those that the model classifies ``correct`` (AOSA's papers do not say which), or all
+            the experiment's models do: ``correct_by_all`` (REVEX).
 
     Raises:
         ConfigError: another choice.
     """
-    check_choice("", clips=(clips, ("all", "correct")))
+    check_choice("", clips=(clips, ("all", "correct", "correct_by_all")))
     results = _collect(all_units)
-    if clips == "correct" and len(results.scores) and results.scores["correct"].isna().all():
+    if clips == "all":
+        return results
+    if len(results.scores) and results.scores["correct"].isna().all():
         raise ConfigError(
-            "clips=correct needs labelled videos and the metric deletion_insertion, which says what is right"
+            f"clips={clips} needs labelled videos and the metric deletion_insertion, which says what is right"
         )
-    return _only_correct(results) if clips == "correct" else results
+    return _only_correct(results, by_all=clips == "correct_by_all")
 
 
 def _collect(all_units: list[Unit]) -> Results:
@@ -338,9 +341,16 @@ def _averages(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFr
     )
 
 
-def _only_correct(results: Results) -> Results:
-    """Without the clips that their model classifies wrongly, or whose true class it does not know."""
-    scores = results.scores[results.scores["correct"].eq(True)]
+def _only_correct(results: Results, by_all: bool) -> Results:
+    """Without the clips that their model, or one of the data set's models, classifies wrongly or does not know the true
+    class of."""
+    right = results.scores["correct"].eq(True)
+    if by_all:
+        models = results.scores.groupby("dataset")["model"].nunique()
+        by = results.scores[right].groupby(["dataset", "clip"])["model"].nunique()
+        places = pd.MultiIndex.from_frame(results.scores[["dataset", "clip"]])
+        right &= by.reindex(places, fill_value=0).to_numpy() == results.scores["dataset"].map(models)
+    scores = results.scores[right]
     kept = set(zip(scores["dataset"], scores["model"], scores["clip"], strict=True))
     curves = [c for c in results.curves if (c["dataset"], c["model"], c["clip"]) in kept]
     return Results(scores, curves, results.columns)
@@ -385,8 +395,9 @@ def spec_of(config: DictConfig, columns: Mapping[str, str], explainers: Sequence
     """A table of these columns and rows, as the experiment has it."""
     experiment = config.experiment
     settings = experiment.get("settings") or ""
-    if config.clips == "correct":
-        settings = f"{settings} Only clips that the model classifies correctly.".strip()
+    if config.clips != "all":
+        who = "the model classifies" if config.clips == "correct" else "all models classify"
+        settings = f"{settings} Only clips that {who} correctly.".strip()
     return TableSpec(
         name=experiment.name,
         title=experiment.title,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from aosa.pipeline.common import absent, commit
 from aosa.pipeline.experiment import Results, Unit, folder, verdicts_of
 from aosa.pipeline.gallery import gallery
+from aosa.pipeline.tracking import command_line, plain, shareable
 from aosa.report.figures import curves
 from aosa.report.html import write_report
-from aosa.report.tables import Table, display_name
+from aosa.report.tables import Table, display_name, row_name
 
 _HEADINGS = {
     "maps": "Maps",
@@ -32,7 +32,6 @@ def report(
     """Write ``<output_root>/<experiment>/report/index.html`` and what it shows: a folder that can be moved.
 
     Args:
-        all_units: those with an explainer.
         table, results: None where no metric was asked for.
         figures: the PNG files that `draw` wrote.
     """
@@ -41,10 +40,13 @@ def report(
     out = Path(tempfile.mkdtemp(dir=folder(config), prefix=".report-"))
     try:
         _write_report(config, all_units, table, results, figures, out)
-        # The page before stays until this one is whole.
-        shutil.rmtree(final, ignore_errors=True)
         out.chmod(0o755)
+        # The page before stays until this one is whole.
+        before = out.with_name(f"{out.name}-before")
+        if final.exists():
+            final.rename(before)
         out.rename(final)
+        shutil.rmtree(before, ignore_errors=True)
     finally:
         shutil.rmtree(out, ignore_errors=True)
     return final / "index.html"
@@ -62,6 +64,7 @@ def _write_report(
         written = folder(config) / f"{config.experiment.name}{suffix}"
         if written.exists():  # verdicts need claims
             shutil.copyfile(written, out / written.name)
+    explained = [unit for unit in all_units if unit.explainer]
     write_report(
         out,
         title=config.experiment.title,
@@ -69,7 +72,7 @@ def _write_report(
         verdicts=verdicts_of(config, table) if table else [],
         curves_png=_curves(results, out) if results else [],
         figures=_figures(config, figures, out),
-        gallery=list(gallery(config, all_units, results, table.spec.columns if table else (), out)),
+        gallery=list(gallery(config, explained, results, table.spec.columns if table else (), out)),
         failures=_failures(all_units),
         provenance=_provenance(config, all_units),
     )
@@ -81,7 +84,7 @@ def _curves(results: Results, out: Path) -> list[str]:
         part = [c for c in results.curves if (c["dataset"], c["model"]) == (dataset, model)]
         title = f"{display_name(model)} on {display_name(dataset)}, {len({c['clip'] for c in part})} videos"
         stem = f"curves-{dataset}-{model}"
-        curves(part, out / stem, title=title)
+        curves(part, out / f"{stem}.png", title=title)  # no suffix: a network's name may hold dots
         pictures.append(f"{stem}.png")
     return pictures
 
@@ -101,17 +104,20 @@ def _figures(config: DictConfig, figures: Sequence[Path], out: Path) -> dict[str
 
 
 def _failures(all_units: list[Unit]) -> list[dict[str, object]]:
-    """One row per video and reason, with the explainers it concerns; a metric's complaint that there is no map
+    """One row per video, model and reason, with the explainers it concerns; a metric's complaint that there is no map
     adds nothing to the reason why."""
-    rows: dict[tuple[str, str], list[str]] = {}
+    rows: dict[tuple[str, str, str], list[str]] = {}
     for unit in all_units:
         records = [unit.records(name) for name in unit.metrics]
+        where = f"{display_name(unit.job.model.name)} on {display_name(unit.job.dataset.name)}"
         for entry in unit.job.entries():
-            reason = unit.job.maps.failure(entry.id)
-            for found in [reason] if reason else [r.failure(entry.id) for r in records]:
-                if found and unit.row not in rows.setdefault((entry.id, found), []):
-                    rows[entry.id, found].append(unit.row)
-    return [{"clip": c, "reason": r, "explainers": ", ".join(e)} for (c, r), e in rows.items()]
+            reason = unit.job.maps.failure(entry.id) if unit.explainer else None
+            for found in filter(None, [reason] if reason else [r.failure(entry.id) for r in records]):
+                rows.setdefault((entry.id, where, str(plain(found))), []).append(row_name(unit.row))
+    return [
+        {"clip": clip, "where": where, "reason": reason, "explainers": ", ".join(dict.fromkeys(rows_of))}
+        for (clip, where, reason), rows_of in rows.items()
+    ]
 
 
 def _made_by(all_units: list[Unit]) -> str:
@@ -128,15 +134,12 @@ def _made_by(all_units: list[Unit]) -> str:
 
 
 def _provenance(config: DictConfig, all_units: list[Unit]) -> dict[str, object]:
-    shown = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(shown, dict)
-    # Roots are this machine's own affair.
-    hidden = {"data_root", "output_root"}
+    explained = [unit for unit in all_units if unit.explainer]
     return {
-        "command": " ".join(["python", *(a for a in sys.argv if a.partition("=")[0] not in hidden)]),
+        "command": command_line(),
         "commit": commit(),
-        "maps were made by": _made_by(all_units),
+        "maps were made by": _made_by(explained),
         "videos": " ".join(dict.fromkeys(filter(None, (absent(u.job.dataset) for u in all_units)))) or "all listed",
-        "maps": {f"{u.job.dataset.name} / {u.job.model.name} / {u.row}": u.job.maps.path.name for u in all_units},
-        "config": OmegaConf.to_yaml(OmegaConf.create({k: v for k, v in shown.items() if k not in hidden})),
+        "maps": {f"{u.job.dataset.name} / {u.job.model.name} / {u.row}": u.job.maps.path.name for u in explained},
+        "config": OmegaConf.to_yaml(OmegaConf.create(shareable(config))),
     }

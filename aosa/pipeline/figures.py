@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from aosa.clip import Clip
 from aosa.config import did_you_mean
 from aosa.data.base import Entry
-from aosa.errors import ConfigError
+from aosa.errors import ConfigError, VideoError
 from aosa.explainers import AOSA
 from aosa.metrics import Sanity
 from aosa.options import check_whole
@@ -166,7 +166,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], list[Unit], Results | None], Drawn
 
 
 def _clips(all_units: list[Unit]) -> Iterator[tuple[list[Unit], Entry, Clip]]:
-    """The units of each data set and model, with each clip that all of them have a map of."""
+    """The units of each data set and model, with each clip that all of them have a map of and that can be read."""
     grids: dict[tuple[str, str], list[Unit]] = {}
     for unit in all_units:
         if unit.explainer:
@@ -174,7 +174,11 @@ def _clips(all_units: list[Unit]) -> Iterator[tuple[list[Unit], Entry, Clip]]:
     for units in grids.values():
         for video in units[0].job.entries():
             if all(u.job.maps.file(video.id).exists() and not u.job.maps.failure(video.id) for u in units):
-                yield units, video, units[0].job.load(video)
+                try:
+                    clip = units[0].job.load(video)
+                except VideoError:
+                    continue  # its maps are from before it broke
+                yield units, video, clip
 
 
 def _frames(clip: Clip, count: int) -> list[int]:

@@ -29,16 +29,16 @@ def gallery(
     config: DictConfig, all_units: Sequence[Unit], results: Results | None, shown: Container[str], out: Path
 ) -> Iterator[dict[str, Any]]:
     """``experiment.gallery`` clips, shared evenly by the data sets × models, as `write_report` wants them; their
-    pictures and videos are written below ``out/media``. Clips without a map of some explainer, or unreadable by now,
-    come only where there are too few others."""
+    pictures and videos are written below ``out/media``. Clips without a map of some explainer come only where there are
+    too few others; what cannot be read by now is left out."""
     scores = _scores(results, shown)
     probability = {(c["dataset"], c["model"], c["clip"]): c["probability"] for c in (results.curves if results else ())}
     grids: dict[tuple[str, str], list[Unit]] = {}
     for unit in all_units:
         grids.setdefault((unit.job.dataset.name, unit.job.model.name), []).append(unit)
     wanted = config.experiment.gallery
-    share = max(1, wanted // len(grids)) if wanted and grids else 0
-    for (dataset, model), mine in grids.items():
+    for number, ((dataset, model), mine) in enumerate(grids.items()):
+        share = wanted // len(grids) + (number < wanted % len(grids))
         for entry in _chosen(mine, share):
             try:
                 clip = mine[0].job.load(entry)

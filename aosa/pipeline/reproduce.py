@@ -49,7 +49,8 @@ def run(config: DictConfig) -> int:
         print(f"[{number}/{len(explained)}] {unit.command('explain')}")
         mine, group = unit.config("explain"), config.experiment.name
         about = {"maps": unit.job.maps.path.name, "environment": environment(unit.job.model)}
-        with track(config, "reproduce", unit.job.title, group, mine, **about) as tracker:
+        title = f"{unit.row} / {unit.job.model.name} / {unit.job.dataset.name}"  # variants are runs of their own
+        with track(config, "reproduce", title, group, mine, **about) as tracker:
             status = max(status, explain.run(mine, tracker))
             for name in unit.metrics:
                 if any(unit.job.maps.clips()):
@@ -63,7 +64,7 @@ def run(config: DictConfig) -> int:
     pictures = draw(config, all_units, results)
     for picture in pictures:
         print(f"figure: {picture}")
-    print(f"report: {report(config, explained, table, results, pictures)}")
+    print(f"report: {report(config, all_units, table, results, pictures)}")
     return status
 
 

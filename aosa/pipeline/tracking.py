@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from aosa.report.tables import Table
 # Roots are this machine's own affair; so is how it is tracked.
 _HIDDEN = ("data_root", "output_root", "tracking")
 _ENVIRONMENT = "(environment)"
-_FOLDERS = re.compile(r"(?<![\w./~])~?/(?:[^\s/'\"]+/)+")
+_FOLDERS = re.compile(r"(?<![\w./~}])~?/(?:[^\s/'\"]+/)+")
 
 
 class Tracker:
@@ -70,7 +71,7 @@ class Tracker:
         """Rows of plain values, without paths; nothing when there are none."""
         with self.guard():
             if rows:
-                self._dashboard.table(name, [{key: _plain(value) for key, value in row.items()} for row in rows])
+                self._dashboard.table(name, [{key: plain(value) for key, value in row.items()} for row in rows])
 
     def videos(self, name: str, files: Mapping[str, Path]) -> None:
         """MP4 files by caption; nothing when there are none."""
@@ -131,9 +132,9 @@ def track(
         ConfigError: see `dashboard`.
     """
     tracker = Tracker(dashboard(config))
-    if tracker.active:
-        tracker.start(job_type, name, group, config if about is None else about, more)
     try:
+        if tracker.active:
+            tracker.start(job_type, name, group, config if about is None else about, more)
         yield tracker
     except BaseException:
         tracker.finish(1)
@@ -165,10 +166,16 @@ def _without_paths(value: Any) -> Any:
         return [_without_paths(v) for v in value]
     if isinstance(value, str) and value.startswith(("/", "~")):
         return Path(value).name
-    return _plain(value)
+    return plain(value)
 
 
-def _plain(value: object) -> object:
+def command_line() -> str:
+    """What was typed, as others may see it: see `shareable`."""
+    told = [a for a in sys.argv if re.split(r"[.=]", a.lstrip("+"), maxsplit=1)[0] not in _HIDDEN]
+    return shlex.join(["python", *(str(plain(a)) for a in told)])
+
+
+def plain(value: object) -> object:
     """A table's cell: numbers as Python has them, texts without the folders of this machine."""
     if isinstance(value, np.generic):
         value = value.item()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -47,7 +47,7 @@ class Claim:
         column: the score it is about.
         explainer: the one that is said to be better; empty for a claim between models or data sets.
         than: those it is said to be better than, or, between models or data sets, the explainers that it is about; None
-            for all that the paper compares (where nothing was printed: all of the table, but for `random`).
+            for all that the paper compares (where nothing was printed: all that were run, but for `random`).
         dataset, model: where; None for each of the table's.
         worse: the explainer is said to be worse than the others, not better.
         factor: at least so many times better or worse; None for any difference.
@@ -176,12 +176,19 @@ def _between(where: str, entry: Mapping[str, Any]) -> Between:
     return Between(kind, *_two(f"{where}.between.{kind}", pair, f"{kind}s"))
 
 
-def rivals(block: Block, column: str) -> list[str]:
-    """Whom the explainer of a claim without `than` is compared with: the rows that the paper prints; where it prints
-    none, those that were run, but for `random`."""
-    rows = [(row_key(explainer, variant), cells[column]) for explainer, variant, cells in block.rows]
-    printed = [row for row, cell in rows if cell.paper is not None]
-    return printed or [row for row, cell in rows if cell.ours is not None and row != "random"]
+def rivals(table: Table, block: Block, column: str) -> list[str]:
+    """Whom the explainer of a claim without `than` is compared with: all that the paper prints, be they rows of this
+    table or not; where it prints none, the rows that were run, but for `random`."""
+    printed = table.printed[(table.printed[["dataset", "model"]] == [block.dataset, block.model]).all(axis=1)]
+    printed = printed[printed["column"] == column]
+    if len(printed):
+        return [row_key(*pair) for pair in zip(printed["explainer"], printed["variant"], strict=True)]
+    return [row for row in _run(block, column) if row != "random"]
+
+
+def _run(block: Block, column: str) -> list[str]:
+    """The rows that have a score."""
+    return [row_key(explainer, variant) for explainer, variant, cells in block.rows if cells[column].ours is not None]
 
 
 def verdicts(claims: Sequence[Claim], table: Table) -> list[Verdict]:
@@ -189,9 +196,8 @@ def verdicts(claims: Sequence[Claim], table: Table) -> list[Verdict]:
 
     A factor is judged by the interval of the ratio of the two scores: it holds when the interval lies above the factor
     and the two differ beyond noise, for each of the others, does not hold when one lies below it, and is undecided
-    otherwise. Two models are compared on
-    the videos of a data set, two data sets each on its own; it holds when each of the explainers is better beyond noise
-    on the first, and does not hold when one of them is so on the second.
+    otherwise. Two models are compared on the videos of a data set, two data sets each on its own; it holds when each of
+    the explainers is better beyond noise on the first, and does not hold when one of them is so on the second.
     """
     return [v for claim in claims for v in (_within(claim, table) if claim.between is None else _across(claim, table))]
 
@@ -229,7 +235,13 @@ class _Found:
 
 
 def judge(
-    claim: Claim, comparisons: Sequence[Comparison], direction: str, others: Sequence[str], dataset: str, model: str
+    claim: Claim,
+    comparisons: Sequence[Comparison],
+    direction: str,
+    others: Sequence[str],
+    run: Collection[str],
+    dataset: str,
+    model: str,
 ) -> Verdict:
     """The verdict on a claim of one explainer, without factor, for one data set and model.
 
@@ -240,10 +252,11 @@ def judge(
         comparisons: all pairs of the claim's column.
         direction: ``higher`` or ``lower``, which is better.
         others: whom a claim without `than` means, see `rivals`.
+        run: the rows that have a score.
     """
     than = [name for name in claim.than or others if name != claim.explainer]
     pairs = {p.second if p.first == claim.explainer else p.first: p for p in comparisons if claim.explainer in _ends(p)}
-    absent = [name for name in than if name not in pairs] if pairs else [claim.explainer]
+    absent = [name for name in than if name not in pairs] if claim.explainer in run else [claim.explainer]
     more = (direction == "higher") != claim.worse  # whether the explainer's score should be above the others'
     found = _Found(
         {name: _sign(p, more == (p.first == claim.explainer)) for name in than if (p := pairs.get(name))},
@@ -258,15 +271,20 @@ def judge(
 
 
 def _within(claim: Claim, table: Table) -> Iterator[Verdict]:
+    places = [(block.dataset, block.model) for block in table.blocks]
+    if not any(claim.dataset in (None, dataset) and claim.model in (None, model) for dataset, model in places):
+        datasets, models = (", ".join(dict.fromkeys(names)) for names in zip(*places, strict=True))
+        yield Verdict(claim, claim.dataset or datasets, claim.model or models, UNDECIDED, 0, "not run")
     for block in table.blocks:
         if claim.dataset in (None, block.dataset) and claim.model in (None, block.model):
-            others = rivals(block, claim.column)
+            others = rivals(table, block, claim.column)
             if claim.factor is not None:
                 yield _judge_factor(claim, table, block, others)
             else:
                 direction = table.spec.columns[claim.column]
                 pairs = block.comparisons[claim.column]
-                yield judge(claim, pairs, direction, others, block.dataset, block.model)
+                run = _run(block, claim.column)
+                yield judge(claim, pairs, direction, others, run, block.dataset, block.model)
 
 
 def _judge_factor(claim: Claim, table: Table, block: Block, others: Sequence[str]) -> Verdict:
@@ -323,7 +341,8 @@ def _differ(claim: Claim, table: Table, blocks: Mapping[str, Block]) -> _Found:
     assert claim.between is not None
     kind, *names = claim.between
     both = [blocks[name] for name in names]
-    rows = claim.than or [row for row in rivals(both[0], claim.column) if row in rivals(both[1], claim.column)]
+    one, other = (rivals(table, block, claim.column) for block in both)
+    rows = claim.than or [row for row in one if row in other]
     pairs, absent = {}, []
     for row in rows:
         first, second = (table.videos(block, claim.column, row) for block in both)

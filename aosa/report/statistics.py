@@ -43,8 +43,9 @@ class Comparison:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the two differ by more than chance explains."""
-        return self.adjusted < ALPHA
+        """Whether the two differ by more than chance explains. A median difference of 0, on more than half of the
+        videos none, is no difference, whatever the signs of the others say."""
+        return self.adjusted < ALPHA and self.difference != 0
 
 
 @dataclass(frozen=True)

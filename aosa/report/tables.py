@@ -247,12 +247,13 @@ class Block:
 @dataclass(frozen=True)
 class Table:
     """A table that knows its numbers; `to_markdown`, `to_latex`, `to_csv` and `to_html` write it. `scores` holds the
-    records that it is made of, with their `row_key` as row."""
+    records that it is made of, with their `row_key` as row; `printed` all that the paper prints, see `paper_values`."""
 
     spec: TableSpec
     blocks: list[Block]
     caption: str
     scores: pd.DataFrame = field(repr=False, compare=False)
+    printed: pd.DataFrame = field(repr=False, compare=False)
 
     def videos(self, block: Block, column: str, row: str) -> pd.DataFrame:
         """The records behind a cell, of the videos that have a score, by clip; for `row` see `row_key`."""
@@ -452,7 +453,7 @@ def make_table(
                 }
                 block.rows.append((explainer, variant, cells))
         blocks.append(block)
-    return Table(spec, blocks, _caption(spec, blocks, records, printed), records)
+    return Table(spec, blocks, _caption(spec, blocks, records, printed), records, printed)
 
 
 def _complete(records: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
@@ -576,6 +577,7 @@ _LATEX = {
     "×": r"$\times$",
     "≥": r"$\geq$",
     "≤": r"$\leq$",
+    **{c: f"${c}$" for c in "<>|"},
     **{c: f"$\\{n}$" for c, n in zip("αβγδελμρστΔ", _GREEK, strict=True)},
     "–": "--",
     "—": "---",

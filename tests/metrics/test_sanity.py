@@ -133,6 +133,13 @@ def test_a_pattern_is_one_stage_of_all_layers_it_matches() -> None:
     assert (first, second) == ({"fc"}, {"fc", "layer4", "stem"})
 
 
+def test_a_stage_without_weights_is_refused() -> None:
+    model = small_model()
+    model.network.add_module("pool", nn.MaxPool3d(2))
+    with pytest.raises(ConfigError, match=r"metric.stages: po\*l has no weights to draw anew"):
+        Sanity(Spy(MAP), stages=["po*l"])(model, moving_clip(), MAP, 1)
+
+
 def test_a_stage_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match=r"model small has no layer 'layer5'; it has: stem, layer4, fc"):
         Sanity(Spy(MAP), stages=["layer5"])(small_model(), moving_clip(), MAP, 1)

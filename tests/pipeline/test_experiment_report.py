@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 from omegaconf import OmegaConf
 
+from aosa.clip import Clip
+from aosa.data.base import Entry
+from aosa.errors import VideoError
+from aosa.pipeline.common import Job
+from aosa.pipeline.experiment import Results
+from aosa.pipeline.experiment_report import _curves
 from tests.running import common_options, own_configs, run
 
 
@@ -56,3 +63,30 @@ def test_each_kind_of_picture_has_its_heading(tmp_path, monkeypatch):
     assert headings == sorted(headings)
     assert 'id="gallery"' in page
     assert 'id="curves"' not in page
+
+
+def test_curves_of_a_network_whose_name_holds_a_dot(tmp_path):
+    about = {
+        "explainer": "aosa",
+        "dataset": "d",
+        "model": "x3d.s",
+        "clip": "c",
+        "deletion": [1, 0],
+        "insertion": [0, 1],
+    }
+    assert _curves(Results(pd.DataFrame(), [about], {}), tmp_path) == ["curves-d-x3d.s.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["curves-d-x3d.s.pdf", "curves-d-x3d.s.png"]
+
+
+def test_a_video_that_cannot_be_read_any_more_is_in_no_picture(tmp_path, monkeypatch):
+    load = Job.load
+
+    def once(job: Job, entry: Entry) -> Clip:
+        if entry.id.endswith("000001") and (tmp_path / "out" / "own" / "scores.csv").exists():
+            raise VideoError(f"{entry.id}: gone")
+        return load(job, entry)
+
+    monkeypatch.setattr(Job, "load", once)
+    grid = {"metrics": ["truth_score"]}
+    report = reproduced(tmp_path, monkeypatch, figures=[{"kind": "maps"}], gallery=0, grid=grid)
+    assert sorted(p.stem for p in (report / "figures").rglob("*.png")) == ["000000", "000002"]

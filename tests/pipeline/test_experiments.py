@@ -200,8 +200,7 @@ def test_runs_from_end_to_end(name, reproduce, tmp_path):
     assert rows == {(u.dataset, u.explainer, u.variant) for u in mine}
     assert set(ran["column"]) == set(composed.experiment.columns)
     assert set(ran["n"]) == {2}
-    claims = [c for c in composed.experiment.get("claims") or [] if c.get("model") in (None, model)]
-    assert (out / f"{name}_verdicts.csv").exists() == bool(claims)
+    assert (out / f"{name}_verdicts.csv").exists() == bool(composed.experiment.get("claims"))
 
 
 def test_cells_of_variants_times_and_accuracies_are_traced(reproduce):

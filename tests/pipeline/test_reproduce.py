@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from aosa.config import quoted
+from aosa.pipeline.experiment import Results, _only_correct
 from tests.running import Ended, common_options, own_configs, run, snapshot
 
 
@@ -100,7 +102,23 @@ def test_only_correctly_classified_clips(done, stage):
     assert "Only clips that the model classifies correctly" in (done / "right-correct" / "right.md").read_text()
     ended = stage("tabulate", "experiment=own", "clips=some")
     assert ended.status == 1
-    assert "clips=some: choose one of all, correct" in ended.err
+    assert "clips=some: choose one of all, correct, correct_by_all" in ended.err
+
+
+def test_clips_that_all_models_classify_correctly():
+    """Of each data set its own models; the third clip was scored with one of them alone."""
+    rows = [
+        ("a", "m", "1", True), ("a", "n", "1", True), ("a", "m", "2", True), ("a", "n", "2", False),
+        ("a", "m", "3", True), ("b", "m", "1", True), ("b", "m", "2", None),
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["dataset", "model", "clip", "correct"])
+    curves = [{"dataset": d, "model": m, "clip": c} for d, m, c, _ in rows]
+    kept = {
+        by_all: [tuple(c.values()) for c in _only_correct(Results(frame, curves, {}), by_all).curves]
+        for by_all in (False, True)
+    }
+    assert kept[False] == [row[:3] for row in rows if row[3]]
+    assert kept[True] == [("a", "m", "1"), ("a", "n", "1"), ("b", "m", "1")]
 
 
 def test_report_shows_the_table_curves_gallery_and_where_they_come_from(done):
@@ -235,6 +253,26 @@ def test_failures_are_in_the_report_and_the_exit_status(home, stage, write_video
     page = (tmp_path / "out" / "folder" / "report" / "index.html").read_text()
     assert "bad.avi: the file is empty (zero bytes)" in page
     assert "Failures (1)" in page  # one video, though two explainers and a metric met it
+    assert "own_net on Video folder" in page
+    assert str(tmp_path) not in page  # what can be handed on says nothing of this machine
+
+
+def test_a_table_of_accuracies_has_its_failures_in_the_report(home, stage, write_video, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    write_video(tmp_path / "videos" / "vertical" / "good.avi", noise)
+    (tmp_path / "videos" / "vertical" / "bad.avi").touch()
+    text = (home / "configs" / "experiment" / "own.yaml").read_text()
+    text = text.replace("dataset: moving_shapes", "dataset: video_folder").replace("[dataset.size=6]", "[]")
+    text = text.replace("explainers: [grad_cam, random]", "explainers: []").replace("name: own\n", "name: top\n")
+    text = re.sub(r"metrics: .*", "metrics: [accuracy]", re.sub(r"explainer_options: .*", "", text))
+    (home / "configs" / "experiment" / "top.yaml").write_text(text)
+    options = [f"data_root={quoted(str(tmp_path))}", f"output_root={quoted(str(tmp_path / 'out'))}"]
+    ended = stage("reproduce", "experiment=top", *options)
+    assert ended.status == 3, ended.err
+    page = (tmp_path / "out" / "top" / "report" / "index.html").read_text()
+    assert "bad.avi: the file is empty (zero bytes)" in page
+    assert "Failures (1)" in page
+    assert "<td>Network</td>" in page
 
 
 def test_a_video_that_breaks_later_leaves_the_table(home, stage, write_video, tmp_path):

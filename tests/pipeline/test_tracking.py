@@ -19,7 +19,7 @@ from aosa.config import compose, quoted
 from aosa.errors import ConfigError
 from aosa.pipeline import common
 from aosa.pipeline.dashboards import Untracked, Wandb
-from aosa.pipeline.tracking import Tracker, dashboard, shareable, track
+from aosa.pipeline.tracking import Tracker, command_line, dashboard, shareable, track
 from tests.running import Ended, common_options, own_configs, run, start
 from tests.wandb_runs import BLOCK, OfflineRun, read_runs
 
@@ -180,6 +180,7 @@ def test_config_is_shared_without_paths_and_environment(monkeypatch):
             "again": "see ${key}",
             "url": "https://example.org/a/b",
             "note": f"at {Path.home()}/x y/z.avi and /mnt/disk/clip.avi: 3D/2D",
+            "override": r"model.weights=\${data_root}/weights/w.pth",
         }
     )
     assert shareable(config) == {
@@ -189,7 +190,14 @@ def test_config_is_shared_without_paths_and_environment(monkeypatch):
         "again": "see (environment)",
         "url": "https://example.org/a/b",
         "note": "at x y/z.avi and clip.avi: 3D/2D",
+        "override": "model.weights=${data_root}/weights/w.pth",
     }
+
+
+def test_the_command_is_shared_without_paths(monkeypatch):
+    typed = ["/opt/me/scripts/reproduce.py", "+output_root=/home/me/out", "models=[a, b]", "checkpoint=/home/me/w.pth"]
+    monkeypatch.setattr("sys.argv", [*typed, "tracking.entity=us", "tracking=wandb", "limit=2"])
+    assert command_line() == "python reproduce.py 'models=[a, b]' checkpoint=w.pth limit=2"
 
 
 def test_a_long_run_is_read_back_whole(tmp_path):
@@ -212,7 +220,8 @@ def test_what_is_there_is_listed_and_not_counted_as_work(tmp_path):
     assert first.line("explain/made") == [1, 2]
     assert second.line("explain/made") == [1]
     assert second.summary["explain/maps"] == 3
-    assert [row["seconds"] for row in second.table("explain/clips")][:2] == first.line("explain/seconds")
+    seconds = {row["seconds"] for row in second.table("explain/clips")}
+    assert seconds == {*first.line("explain/seconds"), *second.line("explain/seconds")}
 
 
 def test_failed_videos_are_told_without_their_folders(tmp_path, write_video):
@@ -246,6 +255,19 @@ def test_a_run_that_stops_is_closed_as_failed(tmp_path, monkeypatch):
     monkeypatch.setattr(common.Job, "target", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run("explain", *common_options(tmp_path), *SMALL).status == 130
     assert [r.exit_code for r in read_runs(tmp_path)] == [1, 1]
+
+
+def test_a_run_that_stops_while_it_opens_is_closed(tmp_path, monkeypatch):
+    opened = Wandb.start
+
+    def interrupted(*about: object) -> None:
+        opened(*about)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Wandb, "start", interrupted)
+    assert run("explain", *common_options(tmp_path), *SMALL).status == 130
+    (found,) = read_runs(tmp_path)
+    assert found.exit_code == 1
 
 
 def test_training(tmp_path):

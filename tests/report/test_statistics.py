@@ -222,6 +222,13 @@ def test_a_recording_turns_its_sign_as_one():
     assert (pair.low, pair.high) == pytest.approx((low, high))
 
 
+def test_a_median_difference_of_0_is_within_noise():
+    """Thirty of a hundred are higher, none lower: the signs alone would say that the first is."""
+    differences = np.array([0.0] * 70 + [1.0] * 30)
+    (pair,) = compare({"a": differences, "b": np.zeros(100)}, statistic="median")
+    assert (pair.difference, pair.adjusted < 0.001, pair.beyond_noise) == (0, True, False)
+
+
 def test_median_is_compared_by_the_sign_test():
     rng = np.random.default_rng(25)
     differences = np.array([9.0, 1, 2, 3, 4, 5, 6, 7, -0.1, -0.2, 0])

@@ -157,7 +157,8 @@ def test_latex_has_balanced_braces_equal_columns_and_no_bare_specials():
             frame(*several()).assign(model="a_b#1"),
         ]
     )
-    latex = make_table(records, spec(settings="All clips, 5 % {x} ~ y^2"), paper_values("aosa_journal", "I")).to_latex()
+    settings = "All clips, 5 % {x} ~ y^2 <50 |d|"
+    latex = make_table(records, spec(settings=settings), paper_values("aosa_journal", "I")).to_latex()
     plain = re.sub(r"\\[\\&%$#_{}]", "", latex)  # what stays is syntax
     assert plain.count("{") == plain.count("}")
     rows = [line for line in latex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
@@ -166,6 +167,7 @@ def test_latex_has_balanced_braces_equal_columns_and_no_bare_specials():
     assert not re.search(r"(?<!\\)[%#_]", latex)
     assert r"my\_method \& 100\%" in latex
     assert r"[$-$0.4" in latex
+    assert "$<$50 $|$d$|$" in latex  # bare, the usual fonts make an exclamation mark and dashes of them
     assert latex.isascii()
     for rule in ("toprule", "midrule", "bottomrule", r"cmidrule(lr){2-3}"):
         assert rule in latex
