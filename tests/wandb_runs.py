@@ -89,6 +89,8 @@ def _messages(data: bytes) -> Iterator[bytes]:
             continue
         _, length, kind = HEADER.unpack_from(data, at)
         at += HEADER.size
+        if at + length > len(data):
+            return  # its rest is still to be written
         message += data[at : at + length]
         at += length
         if kind in (1, 4):
