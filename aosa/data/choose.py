@@ -21,6 +21,8 @@ def limited(entries: Sequence[Entry], limit: int | None) -> list[Entry]:
     They are those that come first in an order that depends on their ids alone, as lists are often sorted by class.
     What a smaller limit takes is part of what a larger one takes.
     """
+    if limit is None:
+        return list(entries)
     kept = {e.id for e in sorted(entries, key=lambda e: key_seed("limit", e.id))[:limit]}
     return [e for e in entries if e.id in kept]
 

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from aosa.data.base import Entry, Problem
 from aosa.data.class_map import check_classes
 from aosa.data.files import FileDataset
 from aosa.errors import ConfigError
+from aosa.evenly import evenly
 from aosa.options import check_choice, check_whole
 
 _JSON_SUBSETS = {"train": "training", "test": "validation"}
@@ -118,9 +117,7 @@ class UCF101(FileDataset):
                 entry = Entry(id, class_name, self.root / path, _group(class_name, video))
                 found.setdefault(class_name, []).append(entry)
         for entries in found.values():
-            count = min(limit_per_class or len(entries), len(entries))
-            at = np.linspace(0, len(entries) - 1, count).round().astype(int)
-            self.entries += [entries[i] for i in at]
+            self.entries += evenly(entries, limit_per_class or len(entries))
         if not self.entries:
             first = f"; the first is looked for as {path}" if number else ""
             raise ConfigError(

@@ -194,6 +194,14 @@ def units(config: DictConfig) -> Iterator[Unit]:
                     )
 
 
+def by_place(all_units: Iterable[Unit]) -> dict[tuple[str, str], list[Unit]]:
+    """(data set, model) → its units, in their order."""
+    places: dict[tuple[str, str], list[Unit]] = {}
+    for unit in all_units:
+        places.setdefault((unit.job.dataset.name, unit.job.model.name), []).append(unit)
+    return places
+
+
 def folder(config: DictConfig) -> Path:
     """Where an experiment's tables and report lie: ``<output_root>/<name>``, and for a part of it (``models``,
     ``explainers``, ``limit``, ``clips``) a folder beside that which says so (``demo-aosa+osa-limit3``): a part never

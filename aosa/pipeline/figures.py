@@ -20,10 +20,11 @@ from aosa.clip import Clip
 from aosa.config import did_you_mean
 from aosa.data.base import Entry
 from aosa.errors import ConfigError, VideoError
+from aosa.evenly import evenly
 from aosa.explainers import AOSA
 from aosa.metrics import Sanity
 from aosa.options import check_whole
-from aosa.pipeline.experiment import Results, Unit, folder
+from aosa.pipeline.experiment import Results, Unit, by_place, folder
 from aosa.pipeline.store import MapFolder
 from aosa.removal.boxes import BoxUnions
 from aosa.report.costs import minimal_masks_figure, times_figure
@@ -167,13 +168,9 @@ KINDS: dict[str, Callable[[Mapping[str, Any], list[Unit], Results | None], Drawn
 
 def _clips(all_units: list[Unit]) -> Iterator[tuple[list[Unit], Entry, Clip]]:
     """The units of each data set and model, with each clip that all of them have a map of and that can be read."""
-    grids: dict[tuple[str, str], list[Unit]] = {}
-    for unit in all_units:
-        if unit.explainer:
-            grids.setdefault((unit.job.dataset.name, unit.job.model.name), []).append(unit)
-    for units in grids.values():
+    for units in by_place([unit for unit in all_units if unit.explainer]).values():
         for video in units[0].job.entries():
-            if all(u.job.maps.file(video.id).exists() and not u.job.maps.failure(video.id) for u in units):
+            if all(u.job.maps.has(video.id) for u in units):
                 try:
                     clip = units[0].job.load(video)
                 except VideoError:
@@ -182,16 +179,14 @@ def _clips(all_units: list[Unit]) -> Iterator[tuple[list[Unit], Entry, Clip]]:
 
 
 def _frames(clip: Clip, count: int) -> list[int]:
-    return [int(t) for t in np.unique(np.linspace(0, clip.size[0] - 1, min(count, clip.size[0])).round())]
+    return evenly(range(clip.size[0]), count)
 
 
 def _moving(masks: BoxUnions, count: int) -> list[int]:
     """So many masks, evenly spaced over the half of them whose own tubes move farther."""
     corners = masks.boxes[masks.groups[:, 0]][..., [0, 2]]
     moved = np.abs(np.diff(corners, axis=1)).sum(axis=(1, 2))
-    order = np.argsort(-moved, kind="stable")[: -(-len(moved) // 2)]
-    chosen = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
-    return [int(order[n]) for n in np.unique(chosen)]
+    return evenly(np.argsort(-moved, kind="stable")[: -(-len(moved) // 2)].tolist(), count)
 
 
 def _place(unit: Unit) -> str:

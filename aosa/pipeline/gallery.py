@@ -16,8 +16,9 @@ from torch.nn.functional import adaptive_avg_pool3d
 from aosa.clip import Clip
 from aosa.data.base import Entry
 from aosa.errors import VideoError
+from aosa.evenly import evenly
 from aosa.metrics.sanity import spearman
-from aosa.pipeline.experiment import Results, Unit
+from aosa.pipeline.experiment import Results, Unit, by_place
 from aosa.report.overlay import Overlay, Pixels, comparison_sheet, overlay
 from aosa.report.tables import row_key, row_name
 
@@ -33,9 +34,7 @@ def gallery(
     too few others; what cannot be read by now is left out."""
     scores = _scores(results, shown)
     probability = {(c["dataset"], c["model"], c["clip"]): c["probability"] for c in (results.curves if results else ())}
-    grids: dict[tuple[str, str], list[Unit]] = {}
-    for unit in all_units:
-        grids.setdefault((unit.job.dataset.name, unit.job.model.name), []).append(unit)
+    grids = by_place(all_units)
     wanted = config.experiment.gallery
     for number, ((dataset, model), mine) in enumerate(grids.items()):
         share = wanted // len(grids) + (number < wanted % len(grids))
@@ -79,22 +78,15 @@ def _scores(results: Results | None, shown: Container[str]) -> dict[tuple[str, s
 
 
 def _with_map(units: Sequence[Unit], entry: Entry) -> list[Unit]:
-    return [u for u in units if u.job.maps.file(entry.id).exists() and not u.job.maps.failure(entry.id)]
+    return [u for u in units if u.job.maps.has(entry.id)]
 
 
 def _chosen(units: Sequence[Unit], count: int) -> list[Entry]:
     """So many evenly spaced clips that all have a map of, topped up by those that only some have."""
     by_class = sorted(units[0].job.entries(), key=lambda e: e.class_name or "")  # so that many classes are among them
     there = {entry.id: len(_with_map(units, entry)) for entry in by_class}
-    whole = _spaced([e for e in by_class if there[e.id] == len(units)], count)
-    return whole + _spaced([e for e in by_class if 0 < there[e.id] < len(units)], count - len(whole))
-
-
-def _spaced(entries: list[Entry], count: int) -> list[Entry]:
-    if count < 1 or not entries:
-        return []
-    places = np.linspace(0, len(entries) - 1, min(count, len(entries))).round().astype(int)
-    return [entries[at] for at in places]
+    whole = evenly([e for e in by_class if there[e.id] == len(units)], count)
+    return whole + evenly([e for e in by_class if 0 < there[e.id] < len(units)], count - len(whole))
 
 
 def _shown(

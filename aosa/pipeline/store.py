@@ -111,6 +111,10 @@ class MapFolder(Folder):
         """See `load_map`."""
         return load_map(self.file(clip))
 
+    def has(self, clip: str) -> bool:
+        """Whether a map is there, and no failure since."""
+        return self.file(clip).exists() and not self.failure(clip)
+
     def digest(self, clip: str) -> str | None:
         """sha256 of a clip's map as its meta data says, without unpacking the map; None when there is none."""
         try:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aosa.config import build
 from aosa.data.base import Entry
+from aosa.evenly import evenly
 from aosa.metrics import Accuracy, Metric
 from aosa.pipeline.common import Job, commit
 from aosa.pipeline.dashboards import Row, Untracked
@@ -214,11 +215,10 @@ def track_maps(tracker: Tracker, job: Job, entries: Sequence[Entry]) -> None:
             seconds=sum(seconds),
             seconds_per_clip=sum(seconds) / len(seconds) if seconds else None,
         )
-        there = [e for e in entries if maps.file(e.id).exists() and not maps.failure(e.id)]
-        shown = np.linspace(0, len(there) - 1, min(tracker.overlays, len(there))).round().astype(int)
+        shown = evenly([e for e in entries if maps.has(e.id)], tracker.overlays)
         with tempfile.TemporaryDirectory(dir=job.config.output_root, prefix=".overlays-") as folder:
             files = {}
-            for number, entry in enumerate(there[i] for i in shown):
+            for number, entry in enumerate(shown):
                 path = Path(folder) / f"{number}.mp4"
                 saliency, meta = maps.load(entry.id)
                 overlay(job.load(entry), saliency).save(path)

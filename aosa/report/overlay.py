@@ -20,6 +20,7 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.errors import AosaError
+from aosa.evenly import evenly
 from aosa.files import whole_file
 
 Pixels = NDArray[np.uint8]
@@ -205,7 +206,7 @@ def _sheet(rows: Mapping[str, Pixels], columns: int, title: str | None) -> Pixel
     if columns < 1:
         raise AosaError(f"columns={columns}: must be at least 1")
     count, height, width = next(iter(rows.values())).shape[:3]
-    chosen = np.unique(np.linspace(0, count - 1, min(columns, count)).round().astype(int))
+    chosen = evenly(range(count), columns)
     text, head = load_font(_TEXT), load_font(_HEAD, bold=True)
     cell_h, cell_w = _CELL, max(1, round(_CELL * width / height))
     margin = 24
