@@ -10,12 +10,13 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.pipeline.common import absent, commit
-from aosa.pipeline.experiment import Results, Unit, folder, verdicts_of
+from aosa.pipeline.experiment import Results, Unit, folder
 from aosa.pipeline.gallery import gallery
+from aosa.pipeline.tabulate import Tabulated
 from aosa.pipeline.tracking import command_line, plain, shareable
 from aosa.report.figures import curves
 from aosa.report.html import write_report
-from aosa.report.tables import Table, display_name, row_name
+from aosa.report.tables import display_name, row_name
 
 _HEADINGS = {
     "maps": "Maps",
@@ -26,20 +27,18 @@ _HEADINGS = {
 }
 
 
-def report(
-    config: DictConfig, all_units: list[Unit], table: Table | None, results: Results | None, figures: Sequence[Path]
-) -> Path:
+def report(config: DictConfig, all_units: list[Unit], tabulated: Tabulated | None, figures: Sequence[Path]) -> Path:
     """Write ``<output_root>/<experiment>/report/index.html`` and what it shows: a folder that can be moved.
 
     Args:
-        table, results: None where no metric was asked for.
+        tabulated: None where no metric was asked for.
         figures: the PNG files that `draw` wrote.
     """
     final = folder(config) / "report"
     folder(config).mkdir(parents=True, exist_ok=True)
     out = Path(tempfile.mkdtemp(dir=folder(config), prefix=".report-"))
     try:
-        _write_report(config, all_units, table, results, figures, out)
+        _write_report(config, all_units, tabulated, figures, out)
         out.chmod(0o755)
         # The page before stays until this one is whole.
         before = out.with_name(f"{out.name}-before")
@@ -53,26 +52,22 @@ def report(
 
 
 def _write_report(
-    config: DictConfig,
-    all_units: list[Unit],
-    table: Table | None,
-    results: Results | None,
-    figures: Sequence[Path],
-    out: Path,
+    config: DictConfig, all_units: list[Unit], tabulated: Tabulated | None, figures: Sequence[Path], out: Path
 ) -> None:
-    for suffix in (".md", ".tex", ".csv", "_pairs.csv", "_verdicts.csv", "_verdicts.tex") if table else ():
+    for suffix in (".md", ".tex", ".csv", "_pairs.csv", "_verdicts.csv", "_verdicts.tex") if tabulated else ():
         written = folder(config) / f"{config.experiment.name}{suffix}"
         if written.exists():  # verdicts need claims
             shutil.copyfile(written, out / written.name)
     explained = [unit for unit in all_units if unit.explainer]
+    results, columns = (tabulated.results, tabulated.table.spec.columns) if tabulated else (None, ())
     write_report(
         out,
         title=config.experiment.title,
-        tables=[table] if table else [],
-        verdicts=verdicts_of(config, table) if table else [],
+        tables=[tabulated.table] if tabulated else [],
+        verdicts=tabulated.verdicts if tabulated else [],
         curves_png=_curves(results, out) if results else [],
         figures=_figures(config, figures, out),
-        gallery=list(gallery(config, explained, results, table.spec.columns if table else (), out)),
+        gallery=list(gallery(config, explained, results, columns, out)),
         failures=_failures(all_units),
         provenance=_provenance(config, all_units),
     )

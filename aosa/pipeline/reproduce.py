@@ -14,7 +14,7 @@ from aosa.pipeline.experiment_report import report
 from aosa.pipeline.figures import draw, figures_of
 from aosa.pipeline.plan import print_plan
 from aosa.pipeline.store import canonical
-from aosa.pipeline.tabulate import BREAKDOWNS, markdown, tabulate
+from aosa.pipeline.tabulate import BREAKDOWNS, tabulate
 from aosa.pipeline.tracking import dashboard, track, track_table
 
 
@@ -55,16 +55,16 @@ def run(config: DictConfig) -> int:
             for name in unit.metrics:
                 if any(unit.job.maps.clips()):
                     status = max(status, evaluate.run(unit.evaluation(name), tracker))
-    table, results = None, None
+    tabulated = None
     if columns:
-        table, results = tabulate(config, all_units)
+        tabulated = tabulate(config, all_units)
         with track(config, "table", config.experiment.name, config.experiment.name) as tracker:
-            track_table(tracker, table)
-        print(f"\n{markdown(config, table)}")
-    pictures = draw(config, all_units, results)
+            track_table(tracker, tabulated.table)
+        print(f"\n{tabulated.to_markdown()}")
+    pictures = draw(config, all_units, tabulated.results if tabulated else None)
     for picture in pictures:
         print(f"figure: {picture}")
-    print(f"report: {report(config, all_units, table, results, pictures)}")
+    print(f"report: {report(config, all_units, tabulated, pictures)}")
     return status
 
 

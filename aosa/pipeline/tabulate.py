@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from omegaconf import DictConfig
@@ -24,7 +24,7 @@ from aosa.pipeline.experiment import (
     verdicts_of,
 )
 from aosa.pipeline.trace import trace
-from aosa.report.claims import verdicts_csv, verdicts_latex, verdicts_markdown
+from aosa.report.claims import Verdict, verdicts_csv, verdicts_latex, verdicts_markdown
 from aosa.report.figures import save, scores_figure
 from aosa.report.tables import Table, make_table, row_key
 
@@ -46,16 +46,29 @@ def run(config: DictConfig) -> int:
     if config.explain_cell is not None:
         print(trace(config, all_units))
         return 0
-    table, _ = tabulate(config, all_units)
+    tabulated = tabulate(config, all_units)
     stem = folder(config) / config.experiment.name
-    print(markdown(config, table))
+    print(tabulated.to_markdown())
     print(f"table: {stem}.md, .tex, .csv, .html; figure: {stem}.png, .pdf; pairs of rows: {stem}_pairs.csv")
-    if verdicts_of(config, table):
+    if tabulated.verdicts:
         print(f"verdicts: {stem}_verdicts.csv, .tex")
     return 0
 
 
-def tabulate(config: DictConfig, all_units: list[Unit]) -> tuple[Table, Results]:
+@dataclass(frozen=True)
+class Tabulated:
+    """An experiment's table, the scores and curves that it is made of, and the verdicts on the claims."""
+
+    table: Table
+    results: Results
+    verdicts: list[Verdict]
+
+    def to_markdown(self) -> str:
+        """The table, and the verdicts if there are any."""
+        return self.table.to_markdown() + (f"\n{verdicts_markdown(self.verdicts)}" if self.verdicts else "")
+
+
+def tabulate(config: DictConfig, all_units: list[Unit]) -> Tabulated:
     """Gather records, write the table's files, the breakdown asked for, the verdicts, and the scores clip by clip
     (scores.csv)."""
     if not columns_of(all_units):
@@ -77,12 +90,13 @@ def tabulate(config: DictConfig, all_units: list[Unit]) -> tuple[Table, Results]
         )
         raise AosaError(f"there are no records for experiment {name} with these options; {reason}")
     table = table_of(config, results, list(dict.fromkeys(u.explainer for u in all_units)))
-    _write(config, table, markdown(config, table))
+    tabulated = Tabulated(table, results, verdicts_of(config, table))
+    _write(config, table, tabulated.to_markdown())
     stem = folder(config) / config.experiment.name
     save(scores_figure(table), f"{stem}.png")
-    if verdicts := verdicts_of(config, table):
-        write_atomic(f"{stem}_verdicts.csv", verdicts_csv(verdicts))
-        write_atomic(f"{stem}_verdicts.tex", verdicts_latex(verdicts))
+    if tabulated.verdicts:
+        write_atomic(f"{stem}_verdicts.csv", verdicts_csv(tabulated.verdicts))
+        write_atomic(f"{stem}_verdicts.tex", verdicts_latex(tabulated.verdicts))
     if config.breakdown == "class":
         classes = by_class(config, results, table)
         _write(config, classes, classes.to_markdown())
@@ -91,13 +105,7 @@ def tabulate(config: DictConfig, all_units: list[Unit]) -> tuple[Table, Results]
         write_atomic(f"{stem}_by_video.csv", by_video(results, table).to_csv(index=False, lineterminator="\n"))
         print(f"by video: {stem}_by_video.csv")
     write_atomic(folder(config) / "scores.csv", results.scores.to_csv(index=False, lineterminator="\n"))
-    return table, results
-
-
-def markdown(config: DictConfig, table: Table) -> str:
-    """The table, and the verdicts on the experiment's claims if it has any."""
-    verdicts = verdicts_of(config, table)
-    return table.to_markdown() + (f"\n{verdicts_markdown(verdicts)}" if verdicts else "")
+    return tabulated
 
 
 def by_class(config: DictConfig, results: Results, table: Table) -> Table:
