@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## run the whole pipeline on the embedded data set; ends in outputs/demo/report/index.html
 	$(PY) scripts/reproduce.py experiment=demo
 
-reproduce-demo: setup ## the journal's tables and figures on the embedded data set, n = 200 (hours; LIMIT=5 for a look)
+reproduce-demo: setup ## the journal's tables and figures on the embedded data set, n = 200 (an hour or more; LIMIT=5 for a look)
 	for name in $(REPRODUCED); do $(PY) scripts/reproduce.py experiment=demo_$$name $(if $(LIMIT),limit=$(LIMIT)) || exit; done
 
 docs: setup ## build the documentation into site/; open site/index.html
