@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -16,13 +15,13 @@ import cv2
 import numpy as np
 
 from aosa.data.image_range import ImageRange, as_video
+from aosa.data.images import list_images, read_image
 from aosa.errors import VideoError
 
 # A broken file is reported by one VideoError, not by lines of OpenCV and FFmpeg on stderr as well.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 Frame = Callable[[], np.ndarray]
 
 
@@ -61,7 +60,7 @@ def count_frames(path: str | Path | ImageRange) -> int:
         VideoError: as `probe`.
     """
     path = as_video(path)
-    return len(_images(path)) if path.is_dir() else probe(path).frames
+    return len(list_images(path)) if path.is_dir() else probe(path).frames
 
 
 def frame_rate(path: str | Path | ImageRange) -> float | None:
@@ -147,8 +146,8 @@ def _listed(path: Path) -> int | None:
 def _frames(path: Path | ImageRange) -> Iterator[Frame]:
     """Each frame in order, converted to RGB only when it is called (before the next is asked for)."""
     if isinstance(path, ImageRange) or path.is_dir():
-        for image in _images(path):
-            yield partial(_read_image, image)
+        for image in list_images(path):
+            yield partial(read_image, image)
         return
     size, _ = _state(path)
     if size == 0:
@@ -204,38 +203,3 @@ def _why_unreadable(path: Path) -> str:
             return f"not one frame decodes ({codec.name}); the file is truncated or corrupt"
     except av.FFmpegError as error:
         return f"cannot be opened as a video; it is truncated, corrupt or no video ({error.strerror})"
-
-
-def _images(folder: Path | ImageRange) -> list[Path]:
-    """The images of a folder in the order of their numbers.
-
-    Raises:
-        VideoError: no images, or a number that is missing or there twice.
-    """
-    numbered: dict[int, Path] = {}
-    for path in folder.iterdir():
-        digits = re.findall(r"\d+", path.stem)
-        if path.suffix.lower() in IMAGE_EXTENSIONS and digits and not path.name.startswith("."):
-            number = int(digits[-1])
-            if number in numbered:
-                raise VideoError(f"{folder}: {numbered[number].name} and {path.name} have one number")
-            numbered[number] = path
-    if not numbered:
-        raise VideoError(f"{folder}: no numbered images (such as image_00001.jpg) in this folder")
-    numbers = sorted(numbered)
-    steps = np.diff(numbers)
-    if len(steps) and steps.max() > steps.min():
-        gap = int(steps.argmax())
-        raise VideoError(
-            f"{folder}: images are missing between {numbered[numbers[gap]].name} and {numbered[numbers[gap + 1]].name}"
-        )
-    return [numbered[n] for n in numbers]
-
-
-def _read_image(path: Path) -> np.ndarray:
-    # imdecode of bytes, since imread cannot open every file name on every platform.
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise VideoError(f"{path}: not a readable image (truncated, corrupt or empty)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
