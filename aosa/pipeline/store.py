@@ -20,6 +20,7 @@ from aosa.files import is_temporary, remove_leftovers, write_atomic
 _META = "aosa"
 # Not .json: the record of a video called "a.time" must not be the times of "a".
 _FAILURE, _TIME = ".failure", ".time"
+_IDENTITY = "identity.yaml"
 
 
 def canonical(value: object) -> str:
@@ -69,8 +70,16 @@ class Folder:
     def describe(self, config_yaml: str) -> None:
         """Write the identity and the resolved config beside the results; what a killed run left there is removed."""
         remove_leftovers(self.path)
-        write_atomic(self.path / "identity.yaml", yaml.safe_dump(self.identity, allow_unicode=True))
+        write_atomic(self.path / _IDENTITY, yaml.safe_dump(self.identity, allow_unicode=True))
         write_atomic(self.path / "config.yaml", config_yaml)
+
+    def check(self) -> None:
+        """
+        Raises:
+            AosaError: the folder that `describe` made was removed.
+        """
+        if not (self.path / _IDENTITY).exists():
+            raise AosaError(f"{self.path} was removed or moved while its results were made; run the same command again")
 
     def fail(self, clip: str, stage: str, reason: str) -> None:
         """Note that a clip could not be done, and why."""
