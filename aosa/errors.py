@@ -13,5 +13,9 @@ class CheckpointError(AosaError):
     """A checkpoint that cannot be read safely or does not fit the network."""
 
 
+class StoreError(AosaError):
+    """A stored result that is not what was written; the stage that wrote it makes it again."""
+
+
 class VideoError(AosaError):
     """One video that cannot be used. A batch reports it and goes on."""

@@ -12,6 +12,7 @@ from aosa.clip import Clip
 from aosa.data.base import Views
 from aosa.models.base import VideoModel
 from aosa.options import check_choice, options_of
+from aosa.schema import NUMBER, WHOLE, Kind
 
 
 class Accuracy:
@@ -64,6 +65,11 @@ class Accuracy:
             "probability": float(probabilities[label]),
             "views": views,
         }
+
+    def schema(self) -> dict[str, Kind]:
+        """See `Metric.schema`."""
+        hit = Kind("0 or 1", lambda v: WHOLE.fits(v) and v <= 1)
+        return {"predicted": WHOLE, "top1": hit, "top5": hit, "probability": NUMBER, "views": WHOLE}
 
     def identity(self) -> dict[str, object]:
         """Class, version and options: all that changes a record."""

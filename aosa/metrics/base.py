@@ -13,6 +13,7 @@ from aosa.errors import AosaError, ConfigError
 from aosa.explainers.base import Explainer
 from aosa.models.base import VideoModel
 from aosa.options import options_of
+from aosa.schema import NUMBER, POSITIVE, WHOLE, Kind, optional
 
 
 class Metric(ABC):
@@ -50,6 +51,11 @@ class Metric(ABC):
         target = model.resolve_target(clip, explained if target is None else target)
         with torch.no_grad(), model.frozen():
             return {"target": target, **self.score(model, clip, saliency.to(torch.float32).cpu(), target)}
+
+    def schema(self) -> dict[str, Kind]:
+        """What each key of a record holds; a metric adds those that its columns and weights do not name."""
+        columns = dict.fromkeys(self.columns, optional(NUMBER))
+        return {"target": WHOLE, **columns, **dict.fromkeys(self.weights.values(), POSITIVE)}
 
     @abstractmethod
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:

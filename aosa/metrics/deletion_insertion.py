@@ -15,6 +15,7 @@ from aosa.models.base import VideoModel
 from aosa.options import check_choice, check_range, check_whole
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import RankMasks, masked_probabilities
+from aosa.schema import NUMBER, WHOLE, Kind, listing
 
 
 class DeletionInsertion(Metric):
@@ -58,6 +59,12 @@ class DeletionInsertion(Metric):
         self.insertion = insertion
         self.ranking = ranking
         self.top = top
+
+    def schema(self) -> dict[str, Kind]:
+        """See `Metric.schema`."""
+        curve = listing(NUMBER, self.steps + 1)
+        curves = {"deletion_curve": curve, "insertion_curve": curve, "probability": NUMBER, "predicted": WHOLE}
+        return {**super().schema(), **dict.fromkeys(self.columns, NUMBER), **curves}
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""

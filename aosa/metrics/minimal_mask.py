@@ -14,6 +14,7 @@ from aosa.models.base import VideoModel
 from aosa.options import check_choice, check_range, check_shares, check_whole
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import RankMasks, masked_probabilities
+from aosa.schema import NUMBER, SHARE, WHOLE, Kind, exactly, listing, optional
 
 THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -78,6 +79,12 @@ class MinimalMask(Metric):
         self.columns = {  # type: ignore[misc]
             f"minimal_{game}_{t:g}": "lower" for game in ("deletion", "insertion") for t in thresholds
         }
+
+    def schema(self) -> dict[str, Kind]:
+        """See `Metric.schema`."""
+        shares = listing(optional(SHARE), len(self.thresholds))
+        more = {"thresholds": exactly(self.thresholds), "probability": NUMBER, "predicted": WHOLE}
+        return {**super().schema(), **more, "minimal_deletion": shares, "minimal_insertion": shares}
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""

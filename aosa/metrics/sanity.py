@@ -20,6 +20,7 @@ from aosa.models import randomise, set_statistics
 from aosa.models.base import VideoModel
 from aosa.options import check_whole
 from aosa.rng import key_seed
+from aosa.schema import NUMBER, TEXT, Kind, listing, optional
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -63,6 +64,11 @@ class Sanity(Metric):
         self.explainer = explainer
         self.seed = seed
         self.stages = None if stages is None else list(stages)
+
+    def schema(self) -> dict[str, Kind]:
+        """See `Metric.schema`."""
+        curves = dict.fromkeys(("spearman_curve", "ssim_curve"), listing(optional(NUMBER)))
+        return {**super().schema(), "stages": listing(TEXT), **curves}
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from aosa.pipeline.common import Job, choice, environment, walk
 from aosa.pipeline.store import RecordFolder, digest
 from aosa.pipeline.tracking import Tracker, track, track_records
 from aosa.report.statistics import bootstrap_interval
+from aosa.schema import TEXT
 
 Interval = tuple[float, float]
 
@@ -153,24 +154,21 @@ def measure(job: Job, metric: Accuracy, tracker: Tracker) -> tuple[int, Measured
     folder.describe(config_yaml=OmegaConf.to_yaml(job.config, resolve=True))
 
     def done(entry: Entry) -> bool:
-        record = folder.load(entry.id)
-        return record is not None and record.get("fingerprint") == job.dataset.fingerprint(entry)
+        return folder.find(entry.id).get("fingerprint") == job.dataset.fingerprint(entry)
 
-    def classify(entry: Entry) -> None:
+    def classify(entry: Entry) -> tuple[Callable[[], None], dict[str, Any]]:
         label = job.label(entry.class_name)
         assert label is not None
         clips = job.dataset.load_views(entry, job.model.spec, metric.views)
-        folder.save(
-            entry.id,
-            {
-                "clip": entry.id,
-                "group": entry.group,
-                "class_name": entry.class_name,
-                "label": label,
-                "fingerprint": job.dataset.fingerprint(entry),
-                **metric(job.model, clips, label),
-            },
-        )
+        record = {
+            "clip": entry.id,
+            "group": entry.group,
+            "class_name": entry.class_name,
+            "label": label,
+            "fingerprint": job.dataset.fingerprint(entry),
+            **metric(job.model, clips, label),
+        }
+        return partial(folder.save, entry.id, record), {}
 
     title = f"{name} of {job.model.name} on {job.dataset.name}"
     log = partial(tracker.log, f"evaluate/{name}")
@@ -188,7 +186,8 @@ def records_folder(job: Job, metric: Accuracy, name: str) -> RecordFolder:
         "metric": metric.identity(),
     }
     path = Path(job.config.output_root) / "records" / job.dataset.name / job.model.name
-    return RecordFolder(path / f"{name}-{digest(identity)}", identity)
+    schema = {**job.record_schema, "fingerprint": TEXT, **metric.schema()}
+    return RecordFolder(path / f"{name}-{digest(identity)}", identity, schema)
 
 
 def _sum_up(job: Job, metric: Accuracy, records: Sequence[dict[str, Any]], entries: int, known: int) -> Measured:

@@ -28,6 +28,7 @@ from aosa.memory import is_out_of_memory, out_of_memory
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
 from aosa.pipeline.store import Folder, MapFolder, RecordFolder, canonical, digest
+from aosa.schema import SHA256, TEXT, Kind, index, optional
 
 FAILED = 3  # exit status: finished, but some videos failed
 
@@ -119,15 +120,27 @@ class Job:
     @cached_property
     def maps(self) -> MapFolder:
         name = f"{self.explainer_name}-{digest(self.identity)}"
-        return MapFolder(
-            Path(self.config.output_root) / "maps" / self.dataset.name / self.model.name / name, self.identity
-        )
+        spec = self.model.spec
+        path = Path(self.config.output_root) / "maps" / self.dataset.name / self.model.name / name
+        return MapFolder(path, self.identity, (spec.frames, *spec.size), self.model.class_names)
 
     def records(self, metric: Metric, metric_name: str) -> RecordFolder:
         """Where the records of a metric on these maps lie."""
         identity = metric.identity()
         path = Path(self.config.output_root) / "records" / self.dataset.name / self.model.name / self.maps.path.name
-        return RecordFolder(path / f"{metric_name}-{digest(identity)}", {**self.identity, "metric": identity})
+        name = f"{metric_name}-{digest(identity)}"
+        schema = {**self.record_schema, "map": SHA256, **metric.schema(), "target": self._class}
+        return RecordFolder(path / name, {**self.identity, "metric": identity}, schema)
+
+    @property
+    def record_schema(self) -> dict[str, Kind]:
+        """What records of each kind hold of their clip."""
+        return {"clip": TEXT, "group": optional(TEXT), "class_name": optional(TEXT), "label": optional(self._class)}
+
+    @property
+    def _class(self) -> Kind:
+        names = self.model.class_names
+        return index(None if names is None else len(names))
 
     def entries(self) -> list[Entry]:
         """The videos to work on, cut to `limit`.
@@ -245,7 +258,7 @@ def walk(
     stage: str,
     title: str,
     done: Callable[[Entry], bool],
-    do: Callable[[Entry], Mapping[str, Any] | None],
+    do: Callable[[Entry], tuple[Callable[[], None], Mapping[str, Any]]],
     about: dict[str, Any],
     log: Callable[..., None],
 ) -> int:
@@ -253,8 +266,9 @@ def walk(
 
     A failure is kept with its reason in the folder's ``failures.csv``; the exit status says so. What stops
     the whole run is an error of config or checkpoint, too little memory, or a result that cannot be written.
-    `about` (what ran) and what `do` gives back are kept with each clip's time; `log` is told the progress after each
-    clip that was done or failed now.
+    `do` gives back what saves the result, and more to keep with its time, as `about` (what ran) is; the time is saved
+    first, so that a result that is there has its time. `log` is told the progress after each clip that was done or
+    failed now.
 
     Returns:
         exit status: 0, or `FAILED`.
@@ -267,8 +281,12 @@ def walk(
     for entry in bar:
         start = time.perf_counter()
         try:
-            already = done(entry)
-            more = {} if already else do(entry) or {}
+            already = done(entry) and folder.has_times(entry.id)
+            if not already:
+                save, more = do(entry)
+                seconds = round(time.perf_counter() - start, 6)
+                folder.time(entry.id, seconds=seconds, **about, **more)
+                save()
         except (ConfigError, CheckpointError):
             bar.close()
             raise
@@ -288,8 +306,7 @@ def walk(
             continue
         folder.forgive(entry.id)
         if not already:
-            made, seconds = made + 1, round(time.perf_counter() - start, 6)
-            folder.time(entry.id, seconds=seconds, **about, **more)
+            made += 1
             log(made=made, failed=failed, seconds=seconds)
             folder.check()
     folder.check()

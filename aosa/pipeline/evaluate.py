@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -55,24 +56,20 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
         return saliency, meta
 
     def done(entry: Entry) -> bool:
-        record = folder.load(entry.id)
-        return record is not None and record.get("map") == load_map(entry)[1]["sha256"]
+        return folder.find(entry.id).get("map") == load_map(entry)[1]["sha256"]
 
-    def evaluate(entry: Entry) -> None:
+    def evaluate(entry: Entry) -> tuple[Callable[[], None], dict[str, Any]]:
         saliency, meta = load_map(entry)
         clip = job.load(entry)
-        record = metric(job.model, clip, saliency)
-        folder.save(
-            entry.id,
-            {
-                "clip": entry.id,
-                "group": clip.group,
-                "class_name": clip.class_name,
-                "label": clip.label,
-                "map": meta["sha256"],
-                **record,
-            },
-        )
+        record = {
+            "clip": entry.id,
+            "group": clip.group,
+            "class_name": clip.class_name,
+            "label": clip.label,
+            "map": meta["sha256"],
+            **metric(job.model, clip, saliency),
+        }
+        return partial(folder.save, entry.id, record), {}
 
     about, title = environment(job.model), f"evaluate {name} of {job.title}"
     tracked = track(config, "evaluate", job.title, job.dataset.name, maps=maps.path.name, environment=about)

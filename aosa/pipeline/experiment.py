@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from aosa.config import build, compose, did_you_mean
 from aosa.data.base import Entry
-from aosa.errors import ConfigError
+from aosa.errors import ConfigError, StoreError
 from aosa.metrics import Accuracy
 from aosa.metrics.base import Metric
 from aosa.options import check_choice
@@ -39,6 +39,7 @@ _COMMON = (
 )
 
 
+_T = TypeVar("_T")
 _AVERAGES = ("_class", "_video")
 
 
@@ -81,6 +82,10 @@ class Unit:
         usual = _usual(stage)
         changed = [f"{k}={'null' if v is None else v}" for k, v in self.common.items() if v != usual[k]]
         return shlex.join(["python", f"scripts/{stage}.py", *self._choices, *more, *self.overrides, *changed])
+
+    def evaluate_command(self, metric: str) -> str:
+        """The command line that makes the records of one of the metrics."""
+        return self.command("evaluate", f"metric={metric}", *self.metric_options.get(metric, []))
 
     @property
     def row(self) -> str:
@@ -230,6 +235,8 @@ def collect(all_units: list[Unit], clips: str = "all") -> Results:
 
     Raises:
         ConfigError: another choice.
+        StoreError: maps, records or times that are there and not what was written; each is named, with what makes it
+            again.
     """
     check_choice("", clips=(clips, ("all", "correct", "correct_by_all")))
     results = _collect(all_units)
@@ -242,27 +249,53 @@ def collect(all_units: list[Unit], clips: str = "all") -> Results:
     return _only_correct(results, by_all=clips == "correct_by_all")
 
 
+class _Damages:
+    """What cannot be read, and the commands that make it again."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}  # file with what is wrong → command
+
+    def __call__(self, command: str, read: Callable[[], _T]) -> _T | None:
+        """What `read` gives; None where it is damaged."""
+        try:
+            return read()
+        except StoreError as error:
+            self.found[str(error)] = command
+            return None
+
+    def check(self) -> None:
+        """
+        Raises:
+            StoreError: naming all.
+        """
+        if self.found:
+            commands = "\n  ".join(dict.fromkeys(self.found.values()))
+            raise StoreError(
+                f"{len(self.found)} stored results cannot be used:\n  " + "\n  ".join(self.found) + "\n"
+                f"these commands make them again:\n  {commands}"
+            )
+
+
 def _collect(all_units: list[Unit]) -> Results:
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     columns = columns_of(all_units)
     correct: dict[tuple[str, str, str], bool] = {}
+    sound = _Damages()
     for unit in all_units:
         entries = unit.job.entries()
         if not unit.explainer:
-            rows += _accuracy_rows(unit, entries)
+            rows += _accuracy_rows(unit, entries, sound)
             continue
-        maps = unit.job.maps
-        present = {e.id: maps.digest(e.id) for e in entries if not maps.failure(e.id)}
+        present = {e.id: sound(unit.command("explain"), partial(_map_of, unit, e)) for e in entries}
         if unit.timed:
-            rows += _time_rows(unit, [e for e in entries if present.get(e.id)])
+            rows += _time_rows(unit, [e for e in entries if present[e.id]], sound)
         for name in unit.metrics:
             metric = unit.metric(name)
             assert isinstance(metric, Metric)
-            records = unit.records(name)
             for entry in entries:
-                record = records.load(entry.id)
-                if record is None or records.failure(entry.id) or record["map"] != present.get(entry.id):
+                record = sound(unit.evaluate_command(name), partial(_record_of, unit, name, entry))
+                if record is None or record["map"] != present[entry.id]:
                     continue
                 if "predicted" in record and record["label"] is not None:
                     key = (unit.job.dataset.name, unit.job.model.name, entry.id)
@@ -281,6 +314,7 @@ def _collect(all_units: list[Unit]) -> Results:
                             "probability": record["probability"],
                         }
                     )
+    sound.check()
     for row in rows:
         row["correct"] = correct.get((row["dataset"], row["model"], row["clip"]))
     frame = pd.DataFrame(
@@ -364,21 +398,31 @@ def _only_correct(results: Results, by_all: bool) -> Results:
     return Results(scores, curves, results.columns)
 
 
-def _accuracy_rows(unit: Unit, entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+def _map_of(unit: Unit, entry: Entry) -> str | None:
+    """The sha256 of a clip's map; None where there is none, or it failed since."""
+    return None if unit.job.maps.failure(entry.id) else unit.job.maps.digest(entry.id)
+
+
+def _record_of(unit: Unit, metric: str, entry: Entry) -> dict[str, Any] | None:
+    """A clip's record; None where there is none, or it failed since."""
+    records = unit.records(metric)
+    return None if records.failure(entry.id) else records.load(entry.id)
+
+
+def _accuracy_rows(unit: Unit, entries: Sequence[Entry], sound: _Damages) -> Iterator[dict[str, Any]]:
     for name in unit.metrics:
-        metric = unit.metric(name)
-        records = unit.records(name)
         for entry in entries:
-            record = records.load(entry.id)
-            if record is not None and not records.failure(entry.id):
-                yield from (_row(unit, entry, record, column, {}) for column in metric.columns)
+            record = sound(unit.evaluate_command(name), partial(_record_of, unit, name, entry))
+            if record is not None:
+                yield from (_row(unit, entry, record, column, {}) for column in unit.metric(name).columns)
 
 
-def _time_rows(unit: Unit, entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+def _time_rows(unit: Unit, entries: Sequence[Entry], sound: _Damages) -> Iterator[dict[str, Any]]:
     for entry in entries:
-        times = unit.job.maps.times(entry.id).get("parts") or {}
+        times = sound(unit.command("explain"), partial(unit.job.maps.times, entry.id)) or {}
+        parts = times.get("parts") or {}
         about = {"group": entry.group, "class_name": entry.class_name}
-        yield from (_row(unit, entry, {**about, c: times.get(c)}, c, {}) for c in TIMES)
+        yield from (_row(unit, entry, {**about, c: parts.get(c)}, c, {}) for c in TIMES)
 
 
 def _row(

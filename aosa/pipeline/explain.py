@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -36,7 +37,7 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
     def done(entry: Entry) -> bool:
         return folder.file(entry.id).exists() and folder.valid(entry.id, job.dataset.fingerprint(entry))
 
-    def explain(entry: Entry) -> dict[str, Any]:
+    def explain(entry: Entry) -> tuple[Callable[[], None], dict[str, Any]]:
         fingerprint = job.dataset.fingerprint(entry)
         clip = job.load(entry)
         target = job.target(clip)
@@ -53,8 +54,8 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
             "group": clip.group,
             "source": clip.source,
         }
-        folder.save(entry.id, saliency, meta)
-        return {"parts": {name: round(seconds, 6) for name, seconds in parts.items()}}
+        more = {"parts": {name: round(seconds, 6) for name, seconds in parts.items()}}
+        return partial(folder.save, entry.id, saliency, meta), more
 
     about = environment(job.model)
     tracked = track(config, "explain", job.title, job.dataset.name, maps=folder.path.name, environment=about)

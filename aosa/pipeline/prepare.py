@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -159,6 +160,18 @@ def _read(manifest: Path) -> dict[str, Row]:
     """The manifest that is already there; nothing of it when it is not one of ours."""
     if not manifest.is_file():
         return {}
-    with manifest.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        return {row["id"]: row for row in reader} if tuple(reader.fieldnames or ()) == COLUMNS else {}
+    try:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader) if tuple(reader.fieldnames or ()) == COLUMNS else []
+    except (OSError, UnicodeError, csv.Error):
+        return {}
+    return {row["id"]: row for row in rows if _sound(row)}
+
+
+def _sound(row: Mapping[str | None, str | None]) -> bool:
+    """Whether a row is as `run` writes them of a video that it decoded."""
+    if set(row) != set(COLUMNS) or None in row.values():
+        return False
+    whole = [re.fullmatch(r"[0-9]{1,9}", str(row[key])) is not None for key in ("frames", "width", "height")]
+    return all(whole) if row["status"] == "found" else row["status"] == "unreadable" and bool(row["reason"])

@@ -104,13 +104,8 @@ class WholeVideo:
     def scores(self) -> Scores:
         """Probabilities, windows × classes; read back when they are there."""
         file = self.out / "probabilities.npy"
-        if file.exists():
-            try:
-                kept = np.load(file, allow_pickle=False)
-            except (OSError, ValueError, EOFError):
-                kept = None
-            if kept is not None and kept.ndim == 2 and len(kept) == len(self.windows):
-                return kept
+        if (kept := self._kept(file)) is not None:
+            return kept
         rows, model = [], self.job.model
         bar = tqdm(self.clips(self.windows), "score", len(self.windows), unit="window", dynamic_ncols=True)
         with torch.no_grad():
@@ -119,6 +114,18 @@ class WholeVideo:
         with whole_file(file) as temporary:
             np.save(temporary, scores)
         return scores
+
+    def _kept(self, file: Path) -> Scores | None:
+        """The probabilities that are there; None where there are none, or other than this network would give."""
+        try:
+            kept = np.load(file, mmap_mode="r", allow_pickle=False)  # mapped: a header cannot claim more than is there
+        except (OSError, ValueError, EOFError, SyntaxError):
+            return None
+        names = self.job.model.class_names
+        classes = kept.shape[-1] if names is None and kept.ndim else len(names or ())
+        if kept.shape != (len(self.windows), classes) or kept.dtype != np.float64 or not np.isfinite(kept).all():
+            return None
+        return np.array(kept)
 
     @cached_property
     def targets(self) -> list[int]:
@@ -186,22 +193,25 @@ def explain_windows(config: DictConfig, job: Job, path: Path) -> int:
 def _explain(video: WholeVideo) -> None:
     """Make the maps that are not there."""
     targets = dict(zip(video.windows, video.targets, strict=True))
-    missing = [w for w in video.windows if not _readable(video.map_file(w), targets[w])]
+    size = (video.job.model.spec.frames, *video.job.model.spec.size)
+    missing = [w for w in video.windows if not _usable(video.map_file(w), targets[w], size)]
     if len(missing) < len(video.windows):
         print(f"{len(video.windows) - len(missing)} of {len(video.windows)} windows have their map")
     bar = tqdm(video.clips(missing), "explain", len(missing), unit="window", dynamic_ncols=True)
     for window, (clip, geometry) in zip(missing, bar, strict=True):
         saliency = video.job.explainer(video.job.model, clip, targets[window])
         meta = {"clip": clip.id, "target": targets[window], "target_name": video.names[targets[window]]}
-        size = list(geometry.source_size)
-        save_map(video.map_file(window), saliency, {**meta, "range": colour_range(saliency), "size": size})
+        more = {"range": colour_range(saliency), "size": list(geometry.source_size)}
+        save_map(video.map_file(window), saliency, {**meta, **more})
 
 
-def _readable(path: Path, target: int) -> bool:
+def _usable(path: Path, target: int, size: tuple[int, ...]) -> bool:
+    """Whether the window's map is there, and of this class and size."""
     try:
-        return load_map(path)[1].get("target") == target
+        saliency, meta = load_map(path)
     except AosaError:
         return False
+    return meta.get("target") == target and tuple(saliency.shape) == size and {"range", "size"} <= meta.keys()
 
 
 def _geometry(video: WholeVideo) -> Geometry:

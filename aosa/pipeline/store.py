@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,44 @@ import torch
 import yaml
 from torch import Tensor
 
-from aosa.errors import AosaError
+from aosa.errors import AosaError, StoreError
 from aosa.files import is_temporary, remove_leftovers, write_atomic
+from aosa.schema import (
+    NUMBER,
+    SHA256,
+    TEXT,
+    WHOLE,
+    Kind,
+    Schema,
+    exactly,
+    listing,
+    mapping,
+    optional,
+    parse,
+    read_object,
+)
 
 _META = "aosa"
 # Not .json: the record of a video called "a.time" must not be the times of "a".
 _FAILURE, _TIME = ".failure", ".time"
 _IDENTITY = "identity.yaml"
+_NOTE: Schema = {"clip": TEXT, "stage": TEXT, "reason": TEXT}
+_TIMES: Schema = {"seconds": NUMBER}
+_ABOUT = Kind("a text or a number", lambda v: TEXT.fits(v) or NUMBER.fits(v))
+_PARTS = mapping(NUMBER)
+_OF_EACH_MAP: Schema = {"sha256": SHA256}
+_OF_A_MAP: Schema = {  # where it has them
+    "clip": TEXT,
+    "fingerprint": TEXT,
+    "target": optional(WHOLE),
+    "target_name": optional(TEXT),
+    "label": optional(WHOLE),
+    "class_name": optional(TEXT),
+    "group": optional(TEXT),
+    "range": listing(NUMBER, 2),
+    "size": listing(WHOLE, 2),
+}
+_LARGEST = 1 << 28  # voxels of a map, 1 GiB: what claims more is not read
 
 
 def canonical(value: object) -> str:
@@ -33,15 +65,6 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None when the file is missing or not one."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 class Folder:
     """The results of one run identity: a folder named by it, one file per clip.
 
@@ -52,6 +75,7 @@ class Folder:
     """
 
     suffix = ""
+    remedy = "delete it and run the same command again"
 
     def __init__(self, path: Path, identity: dict[str, object]) -> None:
         self.path = path
@@ -86,17 +110,26 @@ class Folder:
         write_atomic(self.file(clip, _FAILURE), canonical({"clip": clip, "stage": stage, "reason": reason}))
 
     def failure(self, clip: str) -> str | None:
-        """Why a clip could not be done; None when it has not failed."""
-        note = read_json(self.file(clip, _FAILURE))
-        return None if note is None else str(note["reason"])
+        """Why a clip could not be done; None when it has not failed.
+
+        Raises:
+            StoreError: the note is damaged.
+        """
+        note = read_object(self.file(clip, _FAILURE), _NOTE, self.remedy)
+        return None if note is None else note["reason"]
 
     def forgive(self, clip: str) -> None:
         """The clip is done: forget an earlier failure."""
         self.file(clip, _FAILURE).unlink(missing_ok=True)
 
     def failures(self) -> list[dict[str, Any]]:
-        """All failures noted, in the order of their clips."""
-        notes = (read_json(p) for p in sorted(self.path.rglob("*" + _FAILURE)) if not is_temporary(p))
+        """All failures noted, in the order of their clips.
+
+        Raises:
+            StoreError: a note is damaged.
+        """
+        found = (p for p in sorted(self.path.rglob("*" + _FAILURE)) if not is_temporary(p))
+        notes = (read_object(p, _NOTE, self.remedy) for p in found)
         return [n for n in notes if n]
 
     def time(self, clip: str, **values: object) -> None:
@@ -104,33 +137,74 @@ class Folder:
         write_atomic(self.file(clip, _TIME), canonical(values))
 
     def times(self, clip: str) -> dict[str, Any]:
-        """What `time` kept; empty when nothing was."""
-        return read_json(self.file(clip, _TIME)) or {}
+        """What `time` kept: seconds, their parts and what ran; empty when nothing was.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        times = read_object(self.file(clip, _TIME), _TIMES, self.remedy) or {}
+        if wrong := [k for k, v in times.items() if not (_PARTS if k == "parts" else _ABOUT).fits(v)]:
+            raise StoreError(f"{self.file(clip, _TIME)}: damaged ({wrong[0]!r}); {self.remedy}")
+        return times
+
+    def has_times(self, clip: str) -> bool:
+        """Whether the times of a clip can be read, if there are any."""
+        try:
+            self.times(clip)
+        except StoreError:
+            return False
+        return True
 
 
 class MapFolder(Folder):
-    """Saliency maps: float32, byte-shuffled and zstd-compressed by Blosc2, with their meta data inside."""
+    """Saliency maps: float32, byte-shuffled and zstd-compressed by Blosc2, with their meta data inside.
+
+    Args:
+        path, identity: see `Folder`.
+        size: T, H, W that a map must have; None is not checked.
+        names: the classes that a map can explain; None is not checked.
+    """
 
     suffix = ".b2nd"
+    remedy = "run explain again"
+
+    def __init__(
+        self,
+        path: Path,
+        identity: dict[str, object],
+        size: tuple[int, int, int] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(path, identity)
+        self.size, self.names = size, names
 
     def save(self, clip: str, saliency: Tensor, meta: dict[str, object]) -> None:
         """Store a map; its sha256 is added to the meta data."""
         save_map(self.file(clip), saliency, meta)
 
     def load(self, clip: str) -> tuple[Tensor, dict[str, Any]]:
-        """See `load_map`."""
-        return load_map(self.file(clip))
+        """See `load_map`; it must also be the clip's, of the folder's size, and explain one of its classes."""
+        path = self.file(clip)
+        array, meta = _open(path)
+        self._check(path, clip, array, meta)
+        return _unpack(path, array, meta)
 
     def has(self, clip: str) -> bool:
         """Whether a map is there, and no failure since."""
         return self.file(clip).exists() and not self.failure(clip)
 
     def digest(self, clip: str) -> str | None:
-        """sha256 of a clip's map as its meta data says, without unpacking the map; None when there is none."""
-        try:
-            return _open(self.file(clip))[1].get("sha256")
-        except AosaError:
+        """sha256 of a clip's map as its meta data says, without unpacking the map; None when there is none.
+
+        Raises:
+            StoreError: what is there is no map of the clip.
+        """
+        path = self.file(clip)
+        if not path.exists():
             return None
+        array, meta = _open(path)
+        self._check(path, clip, array, meta)
+        return str(meta["sha256"])
 
     def valid(self, clip: str, fingerprint: str) -> bool:
         """Whether a readable map of just this content is there."""
@@ -145,19 +219,58 @@ class MapFolder(Folder):
             if not is_temporary(path):
                 yield path.relative_to(self.path).as_posix().removesuffix(self.suffix)
 
+    def _check(self, path: Path, clip: str, array: Any, meta: dict[str, Any]) -> None:
+        target, problem = meta.get("target"), ""
+        lacking = [k for k in ("fingerprint", *(("clip", "target") if self.size else ())) if meta.get(k) is None]
+        if lacking:
+            problem = f"{lacking[0]!r} is missing"
+        elif meta.get("clip", clip) != clip:
+            problem = f"the map of clip {meta['clip']!r}"
+        elif self.size is not None and tuple(array.shape) != tuple(self.size):
+            problem = f"a map of {tuple(array.shape)} (T, H, W), not {tuple(self.size)}"
+        elif self.names is not None and target is not None:
+            if target >= len(self.names):
+                problem = f"it explains class {target}, the last is {len(self.names) - 1}"
+            elif meta.get("target_name") not in (None, self.names[target]):
+                problem = f"class {target} is {self.names[target]!r}, not {meta['target_name']!r}"
+        if problem:
+            raise StoreError(f"{path}: damaged ({problem}); {self.remedy}")
+
 
 class RecordFolder(Folder):
-    """Metric records: one JSON object per clip."""
+    """Metric records: one JSON object per clip.
+
+    Args:
+        path, identity: see `Folder`.
+        schema: what a record must hold; a ``clip`` must be the one that it is asked for.
+    """
 
     suffix = ".json"
+    remedy = "run evaluate again"
+
+    def __init__(self, path: Path, identity: dict[str, object], schema: Schema) -> None:
+        super().__init__(path, identity)
+        self.schema = schema
 
     def save(self, clip: str, record: dict[str, object]) -> None:
         """Store a record."""
         write_atomic(self.file(clip), canonical(record) + "\n")
 
     def load(self, clip: str) -> dict[str, Any] | None:
-        """The record of a clip, None when there is none."""
-        return read_json(self.file(clip))
+        """The record of a clip, None when there is none.
+
+        Raises:
+            StoreError: what is there is none.
+        """
+        schema = {**self.schema, "clip": exactly(clip)} if "clip" in self.schema else self.schema
+        return read_object(self.file(clip), schema, self.remedy)
+
+    def find(self, clip: str) -> dict[str, Any]:
+        """The record of a clip; empty when there is none, or one that is to be made again."""
+        try:
+            return self.load(clip) or {}
+        except StoreError:
+            return {}
 
 
 def save_map(path: Path, saliency: Tensor, meta: dict[str, object]) -> None:
@@ -173,28 +286,47 @@ def load_map(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
     """Read a map back.
 
     Returns:
-        float32 T×H×W, with the class it explains as its attribute ``target``; and its meta data.
+        float32 T×H×W, finite, with the class it explains as its attribute ``target``; and its meta data.
 
     Raises:
         AosaError: missing, damaged, or not a map of aosa.
     """
-    array, meta = _open(path)
+    return _unpack(path, *_open(path))
+
+
+def _unpack(path: str | Path, array: Any, meta: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
     try:
         values = np.ascontiguousarray(array[...])
-    except (ValueError, RuntimeError) as error:
-        raise AosaError(f"{path}: not a readable map ({error}); delete it and run explain again") from None
-    if hashlib.sha256(values.tobytes()).hexdigest() != meta.get("sha256"):
-        raise AosaError(f"{path}: the map is damaged (its checksum differs); delete it and run explain again")
+    except Exception as error:  # the library's own, of many kinds
+        raise _damaged(path, error) from None
+    if hashlib.sha256(values.tobytes()).hexdigest() != meta["sha256"]:
+        raise _damaged(path, "its checksum differs")
+    if not np.isfinite(values).all():
+        raise _damaged(path, "it holds NaN or infinity")
     saliency = torch.from_numpy(values)
     saliency.target = meta.get("target")  # type: ignore[attr-defined]
     return saliency, meta
 
 
 def _open(path: str | Path) -> tuple[Any, dict[str, Any]]:
+    """The packed map, of a shape and type that a map can have, and its meta data."""
     try:
         array = blosc2.ndarray_from_cframe(Path(path).read_bytes())
-        return array, json.loads(array.schunk.vlmeta[_META])
+        meta = parse(array.schunk.vlmeta[_META], _OF_EACH_MAP)
+        shape, kind = tuple(array.shape), array.dtype
     except FileNotFoundError:
         raise AosaError(f"{path}: there is no such map") from None
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise AosaError(f"{path}: not a readable map ({error}); delete it and run explain again") from None
+    except Exception as error:  # the library's own, of many kinds
+        raise _damaged(path, error) from None
+    if len(shape) != 3 or 0 in shape or kind != np.float32:
+        raise _damaged(path, f"{kind} {shape} instead of float32 T×H×W")
+    if math.prod(shape) > _LARGEST:
+        raise _damaged(path, f"it claims to be {shape} (T, H, W)")
+    for key, wanted in _OF_A_MAP.items():
+        if key in meta and not wanted.fits(meta[key]):
+            raise _damaged(path, f"{key!r} is {meta[key]!r}, not {wanted.what}")
+    return array, meta
+
+
+def _damaged(path: str | Path, problem: object) -> StoreError:
+    return StoreError(f"{path}: the map is damaged ({problem}); {MapFolder.remedy}")

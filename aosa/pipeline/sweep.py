@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, flag_override
 
 from aosa.config import build, did_you_mean
-from aosa.errors import AosaError, ConfigError
+from aosa.errors import AosaError, ConfigError, StoreError
 from aosa.files import is_temporary, remove_leftovers, write_atomic
 from aosa.metrics.base import Metric
 from aosa.pipeline import evaluate, explain
@@ -26,9 +26,29 @@ from aosa.pipeline.store import RecordFolder, canonical, digest
 from aosa.pipeline.tracking import track
 from aosa.report.statistics import bootstrap_interval
 from aosa.report.sweeps import Setting, draw, to_csv, to_markdown
+from aosa.schema import NUMBER, POSITIVE, TEXT, WHOLE, Kind, Schema, mapping, optional
 
 # Where and how fast a setting runs is none of its options.
 _NOT_OPTIONS = ("name", "column", "data_root", "output_root", "device", "batch_size", "threads", "tracking", "dry_run")
+
+_OF_CLIP = (NUMBER, POSITIVE, TEXT)
+# Of a setting's file: a `Setting`, and the exit status of its stages.
+_SCHEMA: Schema = {
+    "options": Kind("overrides", lambda v: isinstance(v, dict)),
+    "column": TEXT,
+    "direction": Kind("higher or lower", lambda v: v in ("higher", "lower")),
+    "score": NUMBER,
+    "low": optional(NUMBER),
+    "high": optional(NUMBER),
+    "clips": mapping(
+        Kind(
+            "value, weight and group",
+            lambda v: isinstance(v, list) and [k.fits(x) for k, x in zip(_OF_CLIP, v, strict=False)] == [True] * 3,
+        )
+    ),
+    "about": mapping(TEXT),
+    "status": WHOLE,
+}
 
 statuses: list[int] = []  # of the settings, where a launcher ran them in processes of their own
 
@@ -52,7 +72,7 @@ def run(config: DictConfig) -> float:
         print(canonical(options))
         print_stage_plan(config, {choice(config, "metric"): _metric(config)})
         return 0.0
-    folder = RecordFolder(sweep_folder(config) / "settings", {})
+    folder = RecordFolder(sweep_folder(config) / "settings", {}, _SCHEMA)
     clip = digest(options)
     try:
         setting, status = _setting(config, options)
@@ -163,12 +183,20 @@ def gather(out: Path) -> list[int]:
     Returns:
         the exit status of each setting.
     """
-    folder = RecordFolder(out / "settings", {})
+    folder = RecordFolder(out / "settings", {}, _SCHEMA)
     remove_leftovers(folder.path)
     there = (p.stem for p in sorted(folder.path.glob("*.json")) if not is_temporary(p))
-    records = [r for name in there if (r := folder.load(name)) is not None]
-    found = [r.pop("status") for r in records]
-    settings = [Setting(**r) for r in records]
+    settings, found = [], []
+    for name in there:
+        try:
+            record = folder.load(name)
+        except StoreError as error:  # the others are told of all the same
+            print(f"error: {error}", file=sys.stderr)
+            found.append(1)
+            continue
+        if record is not None:
+            found.append(record["status"])
+            settings.append(Setting(**{key: record[key] for key in Setting.__annotations__}))
     failures = folder.failures()
     for note in failures:
         print(f"failed setting: {note['reason']}", file=sys.stderr)

@@ -97,7 +97,7 @@ def _folders(unit: Unit, metric: str | None) -> dict[str, Folder]:
 def _commands(unit: Unit, metric: str | None) -> list[str]:
     commands = [unit.command("explain")] if unit.explainer else []
     if metric is not None:
-        commands.append(unit.command("evaluate", f"metric={metric}", *unit.metric_options.get(metric, [])))
+        commands.append(unit.evaluate_command(metric))
     return [f"  {command}" for command in commands]
 
 
@@ -105,5 +105,5 @@ def _config(folders: Mapping[str, Folder], unit: Unit) -> str:
     """The config that is kept beside the records, or the maps where there are none."""
     try:
         return (list(folders.values())[-1].path / "config.yaml").read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, UnicodeError):
         return OmegaConf.to_yaml(unit.config("explain"), resolve=True)
