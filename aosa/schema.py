@@ -60,7 +60,7 @@ def mapping(kind: Kind) -> Kind:
     return Kind(f"names, each with {kind.what}", lambda v: isinstance(v, dict) and all(map(kind.fits, v.values())))
 
 
-def parse(text: str | bytes, schema: Schema) -> dict[str, Any]:
+def parse(text: str, schema: Schema) -> dict[str, Any]:
     """A JSON object that holds what `schema` names, and may hold more; all its numbers are finite.
 
     Raises:
@@ -90,7 +90,7 @@ def read_object(path: Path, schema: Schema, remedy: str) -> dict[str, Any] | Non
         StoreError: it is something else; `remedy` says what to do.
     """
     try:
-        return parse(path.read_bytes(), schema)
+        return parse(path.read_bytes().decode(), schema)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -230,7 +230,9 @@ def test_figure_of_another_data_set_is_not_shown(evaluate, publish):
 def test_gate_warns_when_the_published_figure_is_far(gate_config, publish, monkeypatch, capsys, top1, warned):
     """None of 60 clips is right: by the rule of three the accuracy may be up to 3 / 60."""
     publish(Published("moving_shapes", top1=top1, source="a paper", views="1x1"), "r3d_tiny")
-    monkeypatch.setattr(Accuracy, "__call__", lambda *_: {"top1": 0, "top5": 0})
+    monkeypatch.setattr(
+        Accuracy, "__call__", lambda *_: {"predicted": 0, "top1": 0, "top5": 0, "probability": 0.1, "views": 1}
+    )
     assert gate(gate_config("dataset=moving_shapes", "dataset.size=60"), Accuracy(), 0.6) == 0
     out, err = capsys.readouterr()
     assert "top-1 0.000 [0.000, 0.000], top-5 0.000 [0.000, 0.000]; n = 60, 1 clip × 1 crop; published 0." in out

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 import pytest
 import torch
 import yaml
 
 from aosa import load_map, save_map
-from aosa.errors import AosaError
+from aosa.errors import AosaError, StoreError
 from aosa.pipeline.store import MapFolder, RecordFolder, canonical, digest
+from aosa.schema import NUMBER, TEXT, index, listing, optional
 
 MAP = torch.linspace(-1, 1, 2 * 3 * 4).reshape(2, 3, 4)
 
@@ -34,7 +36,7 @@ def test_truncated_map_is_told(tmp_path, keep):
     path = tmp_path / "a.b2nd"
     save_map(path, MAP, {})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(AosaError, match=r"a\.b2nd: .*(not a readable map|damaged).*run explain again"):
+    with pytest.raises(AosaError, match=r"a\.b2nd: .*damaged.*run explain again"):
         load_map(path)
 
 
@@ -78,7 +80,7 @@ def test_clips_are_listed_without_what_a_killed_process_left(tmp_path):
 
 
 def test_record_of_any_name_leaves_the_identity_alone(tmp_path):
-    folder = RecordFolder(tmp_path, {"explainer": "é", "seed": 1})
+    folder = RecordFolder(tmp_path, {"explainer": "é", "seed": 1}, {"clip": TEXT})
     folder.describe(config_yaml="a: 1\n")
     for clip in ("identity", "config", "failures"):
         folder.save(clip, {"clip": clip})
@@ -87,13 +89,137 @@ def test_record_of_any_name_leaves_the_identity_alone(tmp_path):
     assert [folder.load(c) for c in ("identity", "config")] == [{"clip": "identity"}, {"clip": "config"}]
 
 
-def test_damaged_record_counts_as_none(tmp_path):
-    folder = RecordFolder(tmp_path, {})
-    folder.save("a", {"x": 1})
-    folder.file("a").write_text('{"x": 1')
+RECORD = {"clip": "a", "x": 1.5, "n": 2, "curve": [0.5, None]}
+RECORD_SCHEMA = {"clip": TEXT, "x": NUMBER, "n": index(3), "curve": listing(optional(NUMBER), 2)}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b"", "Expecting value"),
+        (b'{"clip": "a"', "Expecting ',' delimiter"),
+        (b"[1]", "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (b"\xef\xbb\xbf" + json.dumps(RECORD).encode(), "BOM"),
+        (json.dumps(RECORD).encode("utf-16"), "codec can't decode|is missing|Expecting"),
+        (b"\xff\xfe\x00", "codec can't decode|Expecting"),
+        (b"[" * 100_000, "nested too deeply|Expecting"),
+        ({"clip": "b"}, "'clip' is \"b\", not 'a'"),
+        ({"x": None}, "'x' is null, not a number"),
+        ({"x": "1.5"}, "'x' is \"1.5\", not a number"),
+        ({"x": True}, "'x' is true, not a number"),
+        ({"x": [1.5]}, r"'x' is \[1.5\], not a number"),
+        ({"x": float("nan")}, "NaN is no number"),
+        ({"x": float("-inf")}, "-Infinity is no number"),
+        (json.dumps(RECORD).replace("1.5", "1e999"), "1e999 is too large"),
+        (json.dumps(RECORD).replace("1.5", "9" * 400), "is too large"),
+        (json.dumps(RECORD).replace("1.5", "9" * 5000), "is too large"),
+        (json.dumps(RECORD).replace("{", '{"x": 2.5, '), "a key comes twice"),
+        ({"n": 3}, "'n' is 3, not a whole number from 0 to 2"),
+        ({"n": -1}, "'n' is -1"),
+        ({"n": 1.0}, "'n' is 1.0"),
+        ({"n": False}, "'n' is false"),
+        ({"curve": [0.5]}, "not a list of 2 times a number or null"),
+        ({"curve": {"0": 0.5, "1": 0.5}}, "not a list"),
+        ({"curve": [0.5, "1"]}, "not a list"),
+        ({"clip": ...}, "'clip' is missing"),
+        ({"curve": ...}, "'curve' is missing"),
+    ],
+)
+def test_a_record_that_is_none_is_named(tmp_path, text, problem):
+    folder = RecordFolder(tmp_path, {}, RECORD_SCHEMA)
+    if isinstance(text, dict):
+        text = json.dumps({k: v for k, v in {**RECORD, **text}.items() if v is not ...})
+    folder.file("a").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(StoreError, match=rf"a\.json: damaged \(.*({problem}).*; run evaluate again"):
+        folder.load("a")
+    assert folder.find("a") == {}
+
+
+def test_a_record_that_is_there_or_not(tmp_path):
+    folder = RecordFolder(tmp_path, {}, RECORD_SCHEMA)
     assert folder.load("a") is None
-    folder.file("a").write_text("[1]")
-    assert folder.load("a") is None
+    folder.save("a", {**RECORD, "more": 1})
+    assert folder.load("a") == folder.find("a") == {**RECORD, "more": 1}
+    folder.file("b").mkdir()
+    with pytest.raises(StoreError, match=r"b\.json: cannot be read \(Is a directory\)"):
+        folder.load("b")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "read"),
+    [
+        (".failure", {"clip": "a", "stage": "explain"}, "failure"),
+        (".failure", {"clip": "a", "stage": "explain", "reason": 5}, "failure"),
+        (".time", {}, "times"),
+        (".time", {"seconds": "1"}, "times"),
+        (".time", {"seconds": 1, "parts": [1]}, "times"),
+        (".time", {"seconds": 1, "parts": {"seconds": None}}, "times"),
+        (".time", {"seconds": 1, "torch": {"version": 2}}, "times"),
+    ],
+)
+def test_notes_that_are_none_are_named(tmp_path, suffix, content, read):
+    folder = MapFolder(tmp_path, {})
+    (tmp_path / f"a{suffix}").write_text(json.dumps(content))
+    with pytest.raises(StoreError, match=rf"a\{suffix}: damaged .*run explain again"):
+        getattr(folder, read)("a")
+
+
+META = {"clip": "a", "fingerprint": "f", "target": 1, "target_name": "jump"}
+
+
+@pytest.mark.parametrize(
+    ("saliency", "meta", "problem"),
+    [
+        (MAP[:1], {}, r"a map of \(1, 3, 4\) \(T, H, W\), not \(2, 3, 4\)"),
+        (MAP[0], {}, r"float32 \(3, 4\) instead of"),
+        (MAP[None], {}, r"float32 \(1, 2, 3, 4\) instead of"),
+        (MAP[:0], {}, r"float32 \(0, 3, 4\) instead of"),
+        (MAP / 0, {}, "it holds NaN or infinity"),
+        (MAP, {"clip": "b"}, "the map of clip 'b'"),
+        (MAP, {"clip": 5}, "'clip' is 5"),
+        (MAP, {"fingerprint": None}, "'fingerprint' is null|'fingerprint' is None"),
+        (MAP, {"fingerprint": ...}, "'fingerprint' is missing"),
+        (MAP, {"target": None}, "'target' is missing"),
+        (MAP, {"target": "1"}, "'target' is '1', not a whole number from 0 or null"),
+        (MAP, {"target": True}, "'target' is True"),
+        (MAP, {"target": -1}, "'target' is -1"),
+        (MAP, {"target": 2, "target_name": None}, "it explains class 2, the last is 1"),
+        (MAP, {"target": 0}, "class 0 is 'run', not 'jump'"),
+    ],
+)
+def test_a_map_of_something_else_is_none(tmp_path, saliency, meta, problem):
+    folder = MapFolder(tmp_path, {}, (2, 3, 4), ["run", "jump"])
+    folder.save("a", MAP, META)
+    assert folder.valid("a", "f")
+    folder.save("a", saliency, {k: v for k, v in {**META, **meta}.items() if v is not ...})
+    assert not folder.valid("a", "f")
+    with pytest.raises(StoreError, match=rf"a\.b2nd: .*damaged \(({problem}).*run explain again"):
+        folder.load("a")
+
+
+def test_a_map_that_is_a_folder_is_none(tmp_path):
+    folder = MapFolder(tmp_path, {})
+    folder.file("a").mkdir()
+    assert not folder.valid("a", "f")
+    with pytest.raises(StoreError, match=r"a\.b2nd: "):
+        folder.digest("a")
+    assert folder.digest("b") is None
+
+
+def test_mutated_maps_are_refused_or_the_same(tmp_path):
+    path, content = tmp_path / "a.b2nd", torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
+    save_map(path, content, {})
+    whole, random = path.read_bytes(), Random(0)
+    for _ in range(200):
+        mutated = bytearray(whole)
+        for _ in range(random.choice((1, 1, 2, 8))):
+            mutated[random.randrange(len(mutated))] = random.choice((0, 127, 128, 255, random.randrange(256)))
+        path.write_bytes(mutated)
+        try:
+            assert torch.equal(load_map(path)[0], content)
+        except AosaError as error:
+            assert str(error).startswith(f"{path}: the map is damaged (")  # noqa: PT017
 
 
 def test_failures_are_noted_and_forgiven(tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from aosa import load_map, save_map
 from aosa.config import quoted
 from tests.running import Ended, common_options, own_configs, run, snapshot
 
@@ -196,3 +198,55 @@ def test_experiment_that_does_not_exist(tmp_path):
     ended = run("tabulate", *common_options(tmp_path), "experiment=dmo")
     assert ended.status == 1
     assert ended.err.startswith("error: there is no experiment=dmo; did you mean experiment=demo?\n  choices: ")
+
+
+DAMAGES = {
+    "records/*/*/grad_cam-*/truth_score-*": [
+        lambda record: {k: v for k, v in record.items() if k != "truth"},
+        lambda record: {**record, "truth": "0.5"},
+        lambda record: {**record, "truth": True},
+        lambda record: {**record, "target": 17},
+        lambda record: {**record, "clip": "another"},
+        lambda record: [record],
+    ],
+    "records/*/*/random-*/spatial_pointing-*": [
+        lambda record: {**record, "spt": float("nan")},
+        lambda record: {**record, "frames": None},
+        lambda record: {**record, "group": 5},
+        lambda record: {**record, "label": "1"},
+        lambda record: {},
+        lambda record: None,
+    ],
+    "maps/*/*/random-*": [lambda note: {"clip": note["clip"], "stage": "explain"}] * 2,
+}
+
+
+def test_what_is_damaged_is_named_with_what_makes_it_again_and_then_is_made_again(out, stage):
+    before = snapshot(out / "maps", ".b2nd") | snapshot(out / "records", ".json")
+    table, damaged = (out / "own" / "own.csv").read_bytes(), []
+    for pattern, damages in DAMAGES.items():
+        (folder,) = out.glob(pattern)
+        files = sorted(folder.rglob("*.json")) or [p.with_suffix(".failure") for p in sorted(folder.rglob("*.b2nd"))]
+        for file, damage in zip(files, damages, strict=False):
+            known = json.loads(file.read_text()) if file.exists() else {"clip": file.stem}
+            file.write_text(json.dumps(damage(known)))
+            damaged.append(file)
+    file = sorted(out.glob("maps/*/*/grad_cam-*/*/*.b2nd"))[3]
+    saliency, meta = load_map(file)
+    save_map(file, saliency[:2], meta)
+    damaged.append(file)
+    ended = stage("tabulate")
+    assert ended.status == 1
+    assert ended.err.startswith(f"error: {len(damaged)} stored results cannot be used:\n")
+    lines, commands = ended.err.split("these commands make them again:\n")
+    assert {line.split(": ")[0].strip() for line in lines.splitlines()[1:]} == {str(file) for file in damaged}
+    place = "dataset=moving_shapes model=own_net"
+    assert [c.partition(" dataset.size")[0].strip() for c in commands.splitlines()] == [
+        f"python scripts/explain.py {place} explainer=grad_cam",
+        f"python scripts/evaluate.py {place} explainer=grad_cam metric=truth_score",
+        f"python scripts/explain.py {place} explainer=random",
+        f"python scripts/evaluate.py {place} explainer=random metric=spatial_pointing",
+    ]
+    assert stage("reproduce").status == 0
+    assert snapshot(out / "maps", ".b2nd") | snapshot(out / "records", ".json") == before
+    assert (out / "own" / "own.csv").read_bytes() == table
