@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from aosa.config import build, compose
 from aosa.data.base import Entry
@@ -151,7 +151,7 @@ def measure(job: Job, metric: Accuracy, tracker: Tracker) -> tuple[int, Measured
             f"none of the {len(entries)} videos of {job.dataset.name} has a class that {job.model.name} knows; see "
             f"model.class_names and dataset.class_map"
         )
-    folder.describe(config_yaml=OmegaConf.to_yaml(job.config, resolve=True))
+    folder.describe(job.config)
 
     def done(entry: Entry) -> bool:
         return folder.find(entry.id).get("fingerprint") == job.dataset.fingerprint(entry)

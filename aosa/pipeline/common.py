@@ -27,6 +27,7 @@ from aosa.files import write_csv
 from aosa.memory import is_out_of_memory, out_of_memory
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
+from aosa.pipeline.shareable import plain
 from aosa.pipeline.store import Folder, MapFolder, RecordFolder, canonical, digest
 from aosa.schema import SHA256, TEXT, Kind, index, optional
 
@@ -300,7 +301,7 @@ def walk(
                 raise memory from None
             failed += 1
             reason = str(error) if type(error).__module__.startswith("aosa") else f"{type(error).__name__}: {error}"
-            folder.fail(entry.id, stage, reason)
+            folder.fail(entry.id, stage, str(plain(reason)))
             log(made=made, failed=failed)
             tqdm.write(f"failed: {entry.id}: {reason}", file=sys.stderr)
             continue

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from aosa.config import build
@@ -44,7 +44,7 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
     maps, folder = job.maps, job.records(metric, name)
     if not any(maps.clips()):
         raise AosaError(f"{maps.path}: there are no maps; run scripts/explain.py with the same options first")
-    folder.describe(config_yaml=OmegaConf.to_yaml(config, resolve=True))
+    folder.describe(config)
 
     def load_map(entry: Entry) -> tuple[Tensor, dict[str, Any]]:
         if not maps.file(entry.id).exists():

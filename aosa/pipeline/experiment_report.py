@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from aosa.files import whole_folder
 from aosa.pipeline.common import absent, commit
 from aosa.pipeline.experiment import Results, Unit, folder
 from aosa.pipeline.gallery import gallery
+from aosa.pipeline.shareable import command_line, plain, shareable_yaml
 from aosa.pipeline.tabulate import Tabulated
-from aosa.pipeline.tracking import command_line, plain, shareable
 from aosa.report.figures import curves
 from aosa.report.html import write_report
 from aosa.report.tables import display_name, row_name
@@ -125,5 +125,5 @@ def _provenance(config: DictConfig, all_units: list[Unit]) -> dict[str, object]:
         "maps were made by": _made_by(explained),
         "videos": " ".join(dict.fromkeys(filter(None, (absent(u.job.dataset) for u in all_units)))) or "all listed",
         "maps": {f"{u.job.dataset.name} / {u.job.model.name} / {u.row}": u.job.maps.path.name for u in explained},
-        "config": OmegaConf.to_yaml(OmegaConf.create(shareable(config))),
+        "config": shareable_yaml(config),
     }

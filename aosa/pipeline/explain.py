@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from aosa.data.base import Entry
 from aosa.pipeline.clock import timed
@@ -30,7 +30,7 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
     job.explainer.check(job.model)  # options out of range and undefined pairs fail before any work
     entries = job.entries()
     folder = job.maps
-    folder.describe(config_yaml=OmegaConf.to_yaml(config, resolve=True))
+    folder.describe(config)
     if missing := absent(job.dataset):
         print(missing)
 

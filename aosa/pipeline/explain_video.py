@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from aosa.data.files import read_clip
 from aosa.data.window import Window
@@ -15,6 +15,7 @@ from aosa.files import write_atomic
 from aosa.options import check_choice
 from aosa.pipeline.common import Job, check_common
 from aosa.pipeline.plan import model_of, print_clip_plan
+from aosa.pipeline.shareable import hidden, shareable_yaml
 from aosa.pipeline.sliding import WholeVideo, explain_windows
 from aosa.pipeline.store import digest, save_map
 from aosa.report.overlay import contact_sheet, overlay, save_png
@@ -92,8 +93,8 @@ def run(config: DictConfig) -> int:
         "probability": float(probabilities[target]),
         "top": {names[i]: float(probabilities[i]) for i in top.indices.tolist()},
     }
-    write_atomic(out / "info.json", json.dumps(info, indent=1, default=str) + "\n")
-    write_atomic(out / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_atomic(out / "info.json", json.dumps(hidden(info, config), indent=1, default=str) + "\n")
+    write_atomic(out / "config.yaml", shareable_yaml(config))
     print(f"written: {out}/ overlay.mp4, contact_sheet.png, map.b2nd, info.json")
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from aosa.clip import Clip
@@ -23,6 +23,7 @@ from aosa.data.window import Window
 from aosa.errors import AosaError
 from aosa.files import whole_file, write_atomic, write_csv
 from aosa.pipeline.common import Job
+from aosa.pipeline.shareable import hidden, shareable_yaml
 from aosa.pipeline.store import digest, load_map, save_map
 from aosa.report.blend import blend
 from aosa.report.overlay import Pixels, colour_range, enlarge, lay, save_png, save_video, to_unit
@@ -181,8 +182,8 @@ def explain_windows(config: DictConfig, job: Job, path: Path) -> int:
         "crop": {"scale": geometry.scale, "offset": geometry.offset},
         "top": {video.names[i]: float(mean[i]) for i in top},
     }
-    write_atomic(video.out / "info.json", json.dumps(info, indent=1, default=str) + "\n")
-    write_atomic(video.out / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_atomic(video.out / "info.json", json.dumps(hidden(info, config), indent=1, default=str) + "\n")
+    write_atomic(video.out / "config.yaml", shareable_yaml(config))
     print(f"mean over {len(video.windows)} windows:")
     for i in top:
         print(f"{mean[i]:7.3f}  {video.names[i]}")

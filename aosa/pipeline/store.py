@@ -13,10 +13,12 @@ import blosc2
 import numpy as np
 import torch
 import yaml
+from omegaconf import DictConfig
 from torch import Tensor
 
 from aosa.errors import AosaError, StoreError
 from aosa.files import is_temporary, remove_leftovers, write_atomic
+from aosa.pipeline.shareable import hidden, shareable_yaml
 from aosa.schema import (
     NUMBER,
     SHA256,
@@ -91,11 +93,12 @@ class Folder:
             raise AosaError(f"clip id {clip!r} is not a safe relative path")
         return self.path / (clip + (self.suffix if suffix is None else suffix))
 
-    def describe(self, config_yaml: str) -> None:
-        """Write the identity and the resolved config beside the results; what a killed run left there is removed."""
+    def describe(self, config: DictConfig) -> None:
+        """Write the identity and the config beside the results, as others may see them; what a killed run left there
+        is removed."""
         remove_leftovers(self.path)
-        write_atomic(self.path / _IDENTITY, yaml.safe_dump(self.identity, allow_unicode=True))
-        write_atomic(self.path / "config.yaml", config_yaml)
+        write_atomic(self.path / _IDENTITY, yaml.safe_dump(hidden(self.identity, config), allow_unicode=True))
+        write_atomic(self.path / "config.yaml", shareable_yaml(config))
 
     def check(self) -> None:
         """

@@ -22,6 +22,7 @@ from aosa.metrics.base import Metric
 from aosa.pipeline import evaluate, explain
 from aosa.pipeline.common import Job, check_common, choice, commit
 from aosa.pipeline.plan import print_stage_plan
+from aosa.pipeline.shareable import hidden, plain
 from aosa.pipeline.store import RecordFolder, canonical, digest
 from aosa.pipeline.tracking import track
 from aosa.report.statistics import bootstrap_interval
@@ -77,7 +78,7 @@ def run(config: DictConfig) -> float:
     try:
         setting, status = _setting(config, options)
     except (Exception, KeyboardInterrupt) as error:
-        folder.fail(clip, "sweep", str(error) or type(error).__name__)
+        folder.fail(clip, "sweep", str(plain(str(error))) or type(error).__name__)
         raise
     folder.save(clip, {**vars(setting), "status": status})
     folder.forgive(clip)
@@ -123,7 +124,7 @@ def _setting(config: DictConfig, options: dict[str, Any]) -> tuple[Setting, int]
     values, weights, groups = zip(*clips.values(), strict=True)
     low, high = bootstrap_interval(values, groups, weights)
     setting = Setting(
-        options=options,
+        options=hidden(options, config),
         column=str(config.column),
         direction=metric.columns[config.column],
         score=float(np.average(values, weights=weights)),

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from aosa.errors import AosaError, ConfigError
 from aosa.pipeline.common import absent
 from aosa.pipeline.experiment import Unit, collect, columns_of, printed_of, spec_of
+from aosa.pipeline.shareable import shareable_yaml
 from aosa.pipeline.store import Folder
 from aosa.report.tables import make_table
 
@@ -106,4 +107,4 @@ def _config(folders: Mapping[str, Folder], unit: Unit) -> str:
     try:
         return (list(folders.values())[-1].path / "config.yaml").read_text(encoding="utf-8")
     except (OSError, UnicodeError):
-        return OmegaConf.to_yaml(unit.config("explain"), resolve=True)
+        return shareable_yaml(unit.config("explain"))

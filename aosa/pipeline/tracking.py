@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from aosa.config import build
 from aosa.data.base import Entry
@@ -23,14 +21,10 @@ from aosa.files import temporary_folder
 from aosa.metrics import Accuracy, Metric
 from aosa.pipeline.common import Job, commit
 from aosa.pipeline.dashboards import Row, Untracked
+from aosa.pipeline.shareable import plain, shareable
 from aosa.pipeline.store import RecordFolder
 from aosa.report.overlay import overlay
 from aosa.report.tables import Table
-
-# Roots are this machine's own affair; so is how it is tracked.
-_HIDDEN = ("data_root", "output_root", "tracking")
-_ENVIRONMENT = "(environment)"
-_FOLDERS = re.compile(r"(?<![\w./~}])~?/(?:[^\s/'\"]+/)+")
 
 
 class Tracker:
@@ -141,52 +135,6 @@ def track(
         tracker.finish(1)
         raise
     tracker.finish(0)
-
-
-def shareable(config: DictConfig) -> dict[str, Any]:
-    """A config as others may see it: no roots, of absolute paths only the last part, and nothing that stands in the
-    environment."""
-    raw = _masked(OmegaConf.to_container(config, resolve=False))
-    plain = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): _without_paths(value) for key, value in plain.items() if key not in _HIDDEN}
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _masked(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_masked(v) for v in value]
-    return _ENVIRONMENT if isinstance(value, str) and "oc.env" in value else value
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _without_paths(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(v) for v in value]
-    if isinstance(value, str) and value.startswith(("/", "~")):
-        return Path(value).name
-    return plain(value)
-
-
-def command_line() -> str:
-    """What was typed, as others may see it: see `shareable`."""
-    told = [a for a in sys.argv if re.split(r"[.=]", a.lstrip("+"), maxsplit=1)[0] not in _HIDDEN]
-    return shlex.join(["python", *(str(plain(a)) for a in told)])
-
-
-def plain(value: object) -> object:
-    """A table's cell: numbers as Python has them, texts without the folders of this machine."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if not isinstance(value, str):
-        return value
-    for folder in (Path.cwd(), Path.home()):  # names of folders with blanks
-        value = value.replace(f"{folder}/", "")
-    return _FOLDERS.sub("", value)
 
 
 def track_maps(tracker: Tracker, job: Job, entries: Sequence[Entry]) -> None:

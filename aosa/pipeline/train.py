@@ -34,6 +34,7 @@ from aosa.models.base import pick_device
 from aosa.models.checkpoints import replace_head, torch_load
 from aosa.options import check_choice, check_range, check_whole
 from aosa.pipeline.common import FAILED, check_common, choice, environment, mapped
+from aosa.pipeline.shareable import plain, shareable_yaml
 from aosa.pipeline.store import digest
 from aosa.pipeline.tracking import Tracker, dashboard, track
 from aosa.pipeline.train_clips import Clips
@@ -94,7 +95,7 @@ def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
     log: list[dict[str, float]] = []
     failures: dict[str, str] = {}
     if fabric.is_global_zero:
-        write_atomic(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        write_atomic(folder / "config.yaml", shareable_yaml(cfg))
         write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in model.class_names or ()))
     if state is not None:
         trainer.load(state)
@@ -174,7 +175,7 @@ def _plan(cfg: DictConfig) -> int:
 def _write_failures(folder: Path, failures: dict[str, str]) -> None:
     """All of them; where there are none, none of an earlier try either."""
     if failures:
-        rows = [{"clip": i, "reason": reason} for i, reason in sorted(failures.items())]
+        rows = [{"clip": i, "reason": plain(reason)} for i, reason in sorted(failures.items())]
         write_csv(folder / "failures.csv", ["clip", "reason"], rows)
     else:
         (folder / "failures.csv").unlink(missing_ok=True)

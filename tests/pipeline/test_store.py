@@ -8,6 +8,7 @@ from random import Random
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from aosa import load_map, save_map
 from aosa.errors import AosaError, StoreError
@@ -81,7 +82,7 @@ def test_clips_are_listed_without_what_a_killed_process_left(tmp_path):
 
 def test_record_of_any_name_leaves_the_identity_alone(tmp_path):
     folder = RecordFolder(tmp_path, {"explainer": "é", "seed": 1}, {"clip": TEXT})
-    folder.describe(config_yaml="a: 1\n")
+    folder.describe(OmegaConf.create({"a": 1}))
     for clip in ("identity", "config", "failures"):
         folder.save(clip, {"clip": clip})
     assert yaml.safe_load((tmp_path / "identity.yaml").read_text()) == {"explainer": "é", "seed": 1}

@@ -19,7 +19,8 @@ from aosa.config import compose, quoted
 from aosa.errors import ConfigError
 from aosa.pipeline import common
 from aosa.pipeline.dashboards import Untracked, Wandb
-from aosa.pipeline.tracking import Tracker, command_line, dashboard, shareable, track
+from aosa.pipeline.shareable import command_line, shareable
+from aosa.pipeline.tracking import Tracker, dashboard, track
 from tests.running import Ended, common_options, own_configs, run, start
 from tests.wandb_runs import BLOCK, OfflineRun, read_runs
 
