@@ -34,7 +34,7 @@ from aosa.schema import (
     read_object,
 )
 
-_META = "aosa"
+_META, _META_SUM = "aosa", "aosa_sha256"
 # Not .json: the record of a video called "a.time" must not be the times of "a".
 _FAILURE, _TIME = ".failure", ".time"
 _IDENTITY = "identity.yaml"
@@ -282,6 +282,7 @@ def save_map(path: Path, saliency: Tensor, meta: dict[str, object]) -> None:
     array = blosc2.asarray(values, cparams={"codec": blosc2.Codec.ZSTD, "clevel": 5, "nthreads": 1})
     checked = {**meta, "sha256": hashlib.sha256(values.tobytes()).hexdigest()}
     array.schunk.vlmeta[_META] = canonical(checked)
+    array.schunk.vlmeta[_META_SUM] = hashlib.sha256(canonical(checked).encode()).hexdigest()
     write_atomic(path, array.to_cframe())
 
 
@@ -315,7 +316,11 @@ def _open(path: str | Path) -> tuple[Any, dict[str, Any]]:
     """The packed map, of a shape and type that a map can have, and its meta data."""
     try:
         array = blosc2.ndarray_from_cframe(Path(path).read_bytes())
-        meta = parse(array.schunk.vlmeta[_META], _OF_EACH_MAP)
+        kept = array.schunk.vlmeta
+        text = kept[_META]
+        if _META_SUM in kept and hashlib.sha256(text.encode()).hexdigest() != kept[_META_SUM]:  # not in older maps
+            raise ValueError("the checksum of its meta data differs")
+        meta = parse(text, _OF_EACH_MAP)
         shape, kind = tuple(array.shape), array.dtype
     except FileNotFoundError:
         raise AosaError(f"{path}: there is no such map") from None

@@ -208,9 +208,21 @@ def test_a_map_that_is_a_folder_is_none(tmp_path):
     assert folder.digest("b") is None
 
 
+def test_every_flipped_bit_of_the_meta_data_is_found(tmp_path):
+    path = tmp_path / "a.b2nd"
+    save_map(path, MAP, META)
+    whole = path.read_bytes()
+    begin = whole.index(b'{"clip"')
+    for place in range(begin, begin + len(json.dumps(META))):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(StoreError):
+            load_map(path)
+
+
 def test_mutated_maps_are_refused_or_the_same(tmp_path):
     path, content = tmp_path / "a.b2nd", torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
-    save_map(path, content, {})
+    save_map(path, content, META)
+    _, meta = load_map(path)
     whole, random = path.read_bytes(), Random(0)
     for _ in range(200):
         mutated = bytearray(whole)
@@ -218,7 +230,9 @@ def test_mutated_maps_are_refused_or_the_same(tmp_path):
             mutated[random.randrange(len(mutated))] = random.choice((0, 127, 128, 255, random.randrange(256)))
         path.write_bytes(mutated)
         try:
-            assert torch.equal(load_map(path)[0], content)
+            saliency, found = load_map(path)
+            assert torch.equal(saliency, content)
+            assert found == meta
         except AosaError as error:
             assert str(error).startswith(f"{path}: the map is damaged (")  # noqa: PT017
 
