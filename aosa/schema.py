@@ -21,6 +21,7 @@ class Kind:
 
 
 Schema = Mapping[str, Kind]
+ALL = ""  # the key that stands for the object as a whole
 
 NUMBER = Kind("a number", lambda v: isinstance(v, int | float) and not isinstance(v, bool))
 WHOLE = Kind("a whole number from 0", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0)
@@ -55,6 +56,11 @@ def listing(kind: Kind, count: int | None = None) -> Kind:
     )
 
 
+def alike(*keys: str) -> Kind:
+    """Lists of one length at these keys, which their own kinds must come before; goes with `ALL`."""
+    return Kind(f"as many {' as '.join(keys)}", lambda v: len({len(v[key]) for key in keys}) == 1)
+
+
 def mapping(kind: Kind) -> Kind:
     """Names with values of that kind."""
     return Kind(f"names, each with {kind.what}", lambda v: isinstance(v, dict) and all(map(kind.fits, v.values())))
@@ -75,9 +81,12 @@ def parse(text: str, schema: Schema) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     for key, kind in schema.items():
-        if key not in value:
+        if key == ALL:
+            if not kind.fits(value):
+                raise ValueError(f"not {kind.what}")
+        elif key not in value:
             raise ValueError(f"{key!r} is missing")
-        if not kind.fits(value[key]):
+        elif not kind.fits(value[key]):
             shown = json.dumps(value[key], ensure_ascii=False)
             raise ValueError(f"{key!r} is {shown[:60]}{'…' * (len(shown) > 60)}, not {kind.what}")
     return value

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -54,6 +55,8 @@ def _flush() -> int:
     """Write out what is still to be printed; 0, or the status that says it cannot be."""
     status = 0
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:  # closed from the start
+            continue
         try:
             stream.flush()
         except OSError as error:
@@ -80,7 +83,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    os.write(2, f"{INTERRUPTED}\n".encode())
+    with suppress(OSError):
+        os.write(2, f"{INTERRUPTED}\n".encode())
     _quit(number, frame)
 
 

@@ -20,7 +20,7 @@ from aosa.models import randomise, set_statistics
 from aosa.models.base import VideoModel
 from aosa.options import check_whole
 from aosa.rng import key_seed
-from aosa.schema import NUMBER, TEXT, Kind, listing, optional
+from aosa.schema import ALL, NUMBER, TEXT, Kind, alike, listing, optional
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -68,7 +68,7 @@ class Sanity(Metric):
     def schema(self) -> dict[str, Kind]:
         """See `Metric.schema`."""
         curves = dict.fromkeys(("spearman_curve", "ssim_curve"), listing(optional(NUMBER)))
-        return {**super().schema(), "stages": listing(TEXT), **curves}
+        return {**super().schema(), "stages": listing(TEXT), **curves, ALL: alike("stages", *curves)}
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""
