@@ -121,9 +121,10 @@ GREEDY = NETWORK.replace("return self.fc", "torch.empty(1 << 55)\n        return
 )
 def test_out_of_memory_ends_the_batch_and_names_what_to_set(tmp_path, monkeypatch, batch_size, advice):
     configs = own_configs(tmp_path)
-    write_atomic(tmp_path / "own_network.py", GREEDY)
+    write_atomic(tmp_path / "greedy_network.py", GREEDY)
+    model = configs / "model" / "own_net.yaml"
+    write_atomic(model, model.read_text().replace("own_network.Net", "greedy_network.Net"))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "own_network", raising=False)
     options = [*common_options(tmp_path / "out"), "model=own_net", "explainer=osa", "dataset.size=3", "target=0"]
     told = run("explain", "--config-dir", str(configs), *options, f"batch_size={batch_size}")
     assert told.status == 1
