@@ -144,3 +144,28 @@ def test_real_data_sets_compose_and_decode(shared_data, tmp_path, dataset):
         found = [r for r in csv.DictReader(file) if r["status"] == "found"]
     assert [r["group"] for r in found] == ["Surfing/g01", "Surfing/g07"]  # the first and the last of the list
     assert all(int(r["frames"]) > 30 and (r["width"], r["height"]) == ("320", "240") for r in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b",6,48,32,", b",six,48,32,"),
+        (b",6,48,32,", b",-6,48,32,"),
+        (b",6,48,32,", b"," + b"6" * 5000 + b",48,32,"),
+        (b",6,48,32,", b",6,,32,"),
+        (b",6,48,32,", b",6,48,"),
+        (b",6,48,32,", b",6,48,32,32,"),
+        (b"found", b"lost"),
+        (b"a/good", b"a/g\xffod"),
+        (b"a/good", b'"a/good'),
+        (b"a/good", b"a/g\0od"),
+        (b"id,", b"\xef\xbb\xbfid,"),
+    ],
+)
+def test_a_damaged_manifest_is_made_again(config, old, new):
+    assert prepare.run(config) == 3
+    path = Path(config.output_root) / "prepare" / "video_folder" / "manifest.csv"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(old, new, 1))
+    assert prepare.run(config) == 3
+    assert path.read_bytes() == whole

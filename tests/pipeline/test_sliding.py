@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import aosa
-from aosa import load_map
+from aosa import load_map, save_map
 from aosa.config import quoted
 from aosa.data import files
 from aosa.data.decode import pick_frames
@@ -108,6 +108,31 @@ def test_finished_windows_are_not_explained_again(tmp_path, video):
     after = stamps(out)
     assert {k for k in after if after[k] != before[k]} == {"000008", "000016"}
     assert (out / "overlay.mp4").read_bytes() == overlay
+
+
+def test_damaged_probabilities_and_maps_of_something_else_are_made_again(tmp_path, video, monkeypatch):
+    monkeypatch.setattr(sliding, "save_video", lambda frames, path, fps: path)  # the slow part, not looked at here
+    assert explain(tmp_path, video).status == 0
+    out = result(tmp_path)
+    file, window = out / "probabilities.npy", out / "windows" / "000008.b2nd"
+    whole, good = np.load(file), (file.read_bytes(), window.read_bytes())
+    saliency, meta = load_map(window)
+    huge = good[0].replace(b"(4, 6), }" + b" " * 6, b"(4, 6000000), }")
+    assert huge != good[0]
+    without = {key: value for key, value in meta.items() if key != "range"}
+    for content, (other, about) in zip(
+        (whole[:, :5], whole[:3], whole.astype("f4"), whole[0], whole * np.nan, whole.astype(object), huge),
+        ((saliency[:2], meta), (saliency, without), (saliency, {**meta, "size": [32]}), *[(saliency, meta)] * 4),
+        strict=True,
+    ):
+        if isinstance(content, bytes):
+            file.write_bytes(content)
+        else:
+            np.save(file, content)
+        save_map(window, other, about)
+        ended = explain(tmp_path, video)
+        assert ended.status == 0, ended.err
+        assert (file.read_bytes(), window.read_bytes()) == good
 
 
 def test_each_choice_that_changes_maps_has_a_folder_of_its_own(tmp_path, video, monkeypatch):

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from aosa.pipeline.sweep import gather
 from tests.running import ROOT, Ended, common_options, run, snapshot, start
 
 KILLED = """
@@ -93,6 +95,18 @@ def test_a_failing_setting_does_not_stop_the_others(tmp_path):
     assert len(table(tmp_path)) == 2
     # What failed is told only as long as it is part of the sweep.
     assert run("sweep", *options(tmp_path, "explainer.relu=true,false")).status == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"score": None}, {"score": "1"}, {"clips": {"a": [1, 1]}}, {"direction": "up"}, {"status": True}]
+)
+def test_a_damaged_setting_is_named(tmp_path, whole, change, capsys):
+    shutil.copytree(whole[0] / "out" / "sweeps" / "sweep", tmp_path / "sweep")
+    first, *others = sorted((tmp_path / "sweep" / "settings").glob("*.json"))
+    first.write_text(json.dumps({**json.loads(first.read_text()), **change}))
+    assert gather(tmp_path / "sweep") == [1, *[0] * len(others)]
+    assert f"error: {first}: damaged (" in capsys.readouterr().err
+    assert len((tmp_path / "sweep" / "sweep.csv").read_text().splitlines()) == 1 + len(others)
 
 
 def test_a_failing_video_is_told(tmp_path, write_video):
