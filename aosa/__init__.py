@@ -8,15 +8,20 @@ aosa.overlay(clip, saliency).save("overlay.mp4")
 scores = aosa.metrics.DeletionInsertion()(model, clip, saliency, target=15)
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-from aosa import explainers, metrics
-from aosa.clip import Clip, InputSpec
-from aosa.data import load_clip
-from aosa.models import load_model
-from aosa.models.base import VideoModel
-from aosa.pipeline.store import load_map, save_map
-from aosa.report.overlay import contact_sheet, overlay
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aosa import explainers, metrics
+    from aosa.clip import Clip, InputSpec
+    from aosa.data import load_clip
+    from aosa.models import load_model
+    from aosa.models.base import VideoModel
+    from aosa.pipeline.store import load_map, save_map
+    from aosa.report.overlay import contact_sheet, overlay
 
 try:
     __version__ = version("aosa")
@@ -37,3 +42,31 @@ __all__ = [
     "overlay",
     "save_map",
 ]
+
+_HOMES = {
+    "Clip": "aosa.clip",
+    "InputSpec": "aosa.clip",
+    "VideoModel": "aosa.models.base",
+    "contact_sheet": "aosa.report.overlay",
+    "load_clip": "aosa.data",
+    "load_map": "aosa.pipeline.store",
+    "load_model": "aosa.models",
+    "overlay": "aosa.report.overlay",
+    "save_map": "aosa.pipeline.store",
+}
+
+
+def __getattr__(name: str) -> object:
+    """What is asked for is imported then: PyTorch takes seconds, in which a command must know what Ctrl-C means."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    try:
+        return import_module(f"aosa.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"aosa.{name}":
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,8 +8,10 @@ import importlib
 import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
+from multiprocessing import active_children
 from pathlib import Path
 
 import hydra
@@ -20,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aosa.config import compose, config_dir, describe_composition, quoted
 from aosa.errors import AosaError, ConfigError
+from aosa.memory import out_of_memory
+from aosa.start import CLOSED_PIPE, INTERRUPTED
 
 STAGES = (
     "prepare",
@@ -40,7 +44,8 @@ def main(stage: str) -> None:
     """Run one stage with the overrides of the command line, and exit with its status.
 
     Exit status: 0 all done; 1 an error, told in one message; 3 finished, but some videos failed;
-    130 interrupted. With ``HYDRA_FULL_ERROR=1`` errors show their traceback.
+    130 interrupted, 143 by SIGTERM; 141 nobody reads what it prints. With ``HYDRA_FULL_ERROR=1`` errors show their
+    traceback.
     """
     # The folder of the scripts comes first there, and its names (tabulate) would hide packages.
     sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(sys.argv[0]).resolve().parent]
@@ -55,6 +60,10 @@ def main(stage: str) -> None:
         except Exception as error:
             if wants_traceback:
                 raise
+            if isinstance(error, BrokenPipeError):  # nobody is there to read it
+                codes.append(CLOSED_PIPE)
+                return None
+            error = out_of_memory(error, config.get("batch_size")) or error
             # Told here, so that the other jobs of a sweep go on.
             codes.append(_tell(describe(error, stage, sys.argv[1:])))
             return None
@@ -70,9 +79,13 @@ def main(stage: str) -> None:
         os.environ[_FULL] = "1"
         try:
             job()
-        except KeyboardInterrupt:
-            print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
-            sys.exit(130)
+        except KeyboardInterrupt as stop:
+            for child in active_children():  # which Python would wait for
+                child.terminate()
+            print(INTERRUPTED, file=sys.stderr)
+            sys.exit(128 + (stop.args or (signal.SIGINT,))[0])
+        except BrokenPipeError:
+            sys.exit(CLOSED_PIPE)
         except (AosaError, HydraException, OmegaConfBaseException, OSError) as error:
             sys.exit(_tell(describe(error, stage, sys.argv[1:])))
         except Exception as error:

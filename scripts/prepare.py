@@ -1,6 +1,6 @@
 """Check a data set and write its manifest: python scripts/prepare.py dataset=ucf101"""
 
-from aosa.cli import main
+from aosa.start import main
 
 if __name__ == "__main__":
     main("prepare")

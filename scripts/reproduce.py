@@ -1,6 +1,6 @@
 """Everything an experiment needs: python scripts/reproduce.py experiment=demo"""
 
-from aosa.cli import main
+from aosa.start import main
 
 if __name__ == "__main__":
     main("reproduce")

@@ -1,6 +1,6 @@
 """Tables from records: python scripts/tabulate.py experiment=demo"""
 
-from aosa.cli import main
+from aosa.start import main
 
 if __name__ == "__main__":
     main("tabulate")

@@ -94,7 +94,7 @@ def run(stage: str, *overrides: str) -> Ended:
 
 def start(stage: str, *overrides: str, before: str = "", **options: object) -> subprocess.Popen[str]:
     """The same in a process of its own, which first runs the Python code `before`."""
-    code = f"{before}\nfrom aosa.cli import main\nmain({stage!r})"
+    code = f"{before}\nfrom aosa.start import main\nmain({stage!r})"
     return subprocess.Popen(
         [sys.executable, "-c", code, *overrides],
         stdout=subprocess.PIPE,

@@ -127,18 +127,6 @@ def test_a_bug_is_told_as_one(monkeypatch, tmp_path):
     assert "HYDRA_FULL_ERROR=1 shows where" in ended.err
 
 
-def test_interrupted_run_says_that_it_can_go_on(monkeypatch, tmp_path):
-    from aosa.pipeline import explain as stage
-
-    def interrupted(config: object) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(stage, "run", interrupted)
-    ended = run("explain", *common_options(tmp_path))
-    assert ended.status == 130
-    assert "interrupted; what is finished is kept, the same command goes on from there" in ended.err
-
-
 def test_sweep_does_every_job_and_ends_with_the_worst_status(tmp_path):
     options = [*common_options(tmp_path), "dataset.size=1", "explainer=random"]
     ended = run("explain", "-m", *options, "explainer.seed=1,-1,2")

@@ -21,9 +21,10 @@ from aosa.clip import Clip
 from aosa.config import build
 from aosa.data.base import Entry, VideoDataset
 from aosa.data.choose import limited
-from aosa.errors import CheckpointError, ConfigError
+from aosa.errors import CheckpointError, ConfigError, VideoError
 from aosa.explainers.base import Explainer
 from aosa.files import write_csv
+from aosa.memory import is_out_of_memory, out_of_memory
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
 from aosa.pipeline.store import Folder, MapFolder, RecordFolder, canonical, digest
@@ -161,7 +162,12 @@ class Job:
 
     def load(self, entry: Entry) -> Clip:
         """Decode an entry and give it its label among the model's classes (None when it has none there)."""
-        clip = self.dataset.load(entry, self.model.spec)
+        try:
+            clip = self.dataset.load(entry, self.model.spec)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise VideoError(f"{entry.id}: there is not the memory to read it") from None
         clip.label = self.label(clip.class_name)
         return clip
 
@@ -246,12 +252,15 @@ def walk(
     """Do every entry that is not done, with a progress bar; go on past those that fail, and list them.
 
     A failure is kept with its reason in the folder's ``failures.csv``; the exit status says so. What stops
-    the whole run is an error of config or checkpoint, or a result that cannot be written. `about` (what ran) and what
-    `do` gives back are kept with each clip's time; `log` is told the progress after each clip that was done or failed
-    now.
+    the whole run is an error of config or checkpoint, too little memory, or a result that cannot be written.
+    `about` (what ran) and what `do` gives back are kept with each clip's time; `log` is told the progress after each
+    clip that was done or failed now.
 
     Returns:
         exit status: 0, or `FAILED`.
+
+    Raises:
+        AosaError: too little memory, or the folder was removed meanwhile.
     """
     failed = made = 0
     bar = tqdm(entries, desc=title, unit="clip", mininterval=0.5, dynamic_ncols=True)
@@ -264,9 +273,13 @@ def walk(
             bar.close()
             raise
         except Exception as error:
-            if isinstance(error, OSError) and str(error.filename).startswith(str(folder.path)):
+            own = isinstance(error, OSError) and str(error.filename).startswith(str(folder.path))
+            if own or isinstance(error, BrokenPipeError):
                 bar.close()
                 raise
+            if memory := out_of_memory(error, about.get("batch_size")):
+                bar.close()
+                raise memory from None
             failed += 1
             reason = str(error) if type(error).__module__.startswith("aosa") else f"{type(error).__name__}: {error}"
             folder.fail(entry.id, stage, reason)
@@ -278,6 +291,8 @@ def walk(
             made, seconds = made + 1, round(time.perf_counter() - start, 6)
             folder.time(entry.id, seconds=seconds, **about, **more)
             log(made=made, failed=failed, seconds=seconds)
+            folder.check()
+    folder.check()
     write_failures(folder, entries)
     if failed:
         print(f"{failed} of {len(entries)} videos failed; reasons in {folder.path / 'failures.csv'}", file=sys.stderr)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from aosa.files import whole_folder
 from aosa.pipeline.common import absent, commit
 from aosa.pipeline.experiment import Results, Unit, folder
 from aosa.pipeline.gallery import gallery
@@ -35,19 +35,8 @@ def report(config: DictConfig, all_units: list[Unit], tabulated: Tabulated | Non
         figures: the PNG files that `draw` wrote.
     """
     final = folder(config) / "report"
-    folder(config).mkdir(parents=True, exist_ok=True)
-    out = Path(tempfile.mkdtemp(dir=folder(config), prefix=".report-"))
-    try:
+    with whole_folder(final) as out:
         _write_report(config, all_units, tabulated, figures, out)
-        out.chmod(0o755)
-        # The page before stays until this one is whole.
-        before = out.with_name(f"{out.name}-before")
-        if final.exists():
-            final.rename(before)
-        out.rename(final)
-        shutil.rmtree(before, ignore_errors=True)
-    finally:
-        shutil.rmtree(out, ignore_errors=True)
     return final / "index.html"
 
 

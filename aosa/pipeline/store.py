@@ -15,11 +15,12 @@ import yaml
 from torch import Tensor
 
 from aosa.errors import AosaError
-from aosa.files import write_atomic
+from aosa.files import is_temporary, remove_leftovers, write_atomic
 
 _META = "aosa"
 # Not .json: the record of a video called "a.time" must not be the times of "a".
 _FAILURE, _TIME = ".failure", ".time"
+_IDENTITY = "identity.yaml"
 
 
 def canonical(value: object) -> str:
@@ -67,9 +68,18 @@ class Folder:
         return self.path / (clip + (self.suffix if suffix is None else suffix))
 
     def describe(self, config_yaml: str) -> None:
-        """Write the identity and the resolved config beside the results."""
-        write_atomic(self.path / "identity.yaml", yaml.safe_dump(self.identity, allow_unicode=True))
+        """Write the identity and the resolved config beside the results; what a killed run left there is removed."""
+        remove_leftovers(self.path)
+        write_atomic(self.path / _IDENTITY, yaml.safe_dump(self.identity, allow_unicode=True))
         write_atomic(self.path / "config.yaml", config_yaml)
+
+    def check(self) -> None:
+        """
+        Raises:
+            AosaError: the folder that `describe` made was removed.
+        """
+        if not (self.path / _IDENTITY).exists():
+            raise AosaError(f"{self.path} was removed or moved while its results were made; run the same command again")
 
     def fail(self, clip: str, stage: str, reason: str) -> None:
         """Note that a clip could not be done, and why."""
@@ -86,7 +96,7 @@ class Folder:
 
     def failures(self) -> list[dict[str, Any]]:
         """All failures noted, in the order of their clips."""
-        notes = (read_json(p) for p in sorted(self.path.rglob("*" + _FAILURE)))
+        notes = (read_json(p) for p in sorted(self.path.rglob("*" + _FAILURE)) if not is_temporary(p))
         return [n for n in notes if n]
 
     def time(self, clip: str, **values: object) -> None:
@@ -132,7 +142,7 @@ class MapFolder(Folder):
     def clips(self) -> Iterator[str]:
         """Ids of all maps there."""
         for path in sorted(self.path.rglob("*" + self.suffix)):
-            if not path.name.startswith("."):  # left behind by a process that was killed as it wrote
+            if not is_temporary(path):
                 yield path.relative_to(self.path).as_posix().removesuffix(self.suffix)
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, flag_override
 
 from aosa.config import build, did_you_mean
 from aosa.errors import AosaError, ConfigError
-from aosa.files import write_atomic
+from aosa.files import is_temporary, remove_leftovers, write_atomic
 from aosa.metrics.base import Metric
 from aosa.pipeline import evaluate, explain
 from aosa.pipeline.common import Job, check_common, choice, commit
@@ -164,7 +164,9 @@ def gather(out: Path) -> list[int]:
         the exit status of each setting.
     """
     folder = RecordFolder(out / "settings", {})
-    records = [r for p in sorted(folder.path.glob("*.json")) if (r := folder.load(p.stem)) is not None]
+    remove_leftovers(folder.path)
+    there = (p.stem for p in sorted(folder.path.glob("*.json")) if not is_temporary(p))
+    records = [r for name in there if (r := folder.load(name)) is not None]
     found = [r.pop("status") for r in records]
     settings = [Setting(**r) for r in records]
     failures = folder.failures()

@@ -8,7 +8,6 @@ import math
 import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from aosa.config import build
 from aosa.data.base import Entry
 from aosa.evenly import evenly
+from aosa.files import temporary_folder
 from aosa.metrics import Accuracy, Metric
 from aosa.pipeline.common import Job, commit
 from aosa.pipeline.dashboards import Row, Untracked
@@ -216,10 +216,10 @@ def track_maps(tracker: Tracker, job: Job, entries: Sequence[Entry]) -> None:
             seconds_per_clip=sum(seconds) / len(seconds) if seconds else None,
         )
         shown = evenly([e for e in entries if maps.has(e.id)], tracker.overlays)
-        with tempfile.TemporaryDirectory(dir=job.config.output_root, prefix=".overlays-") as folder:
+        with temporary_folder(maps.path) as folder:
             files = {}
             for number, entry in enumerate(shown):
-                path = Path(folder) / f"{number}.mp4"
+                path = folder / f"{number}.mp4"
                 saliency, meta = maps.load(entry.id)
                 overlay(job.load(entry), saliency).save(path)
                 files[f"{entry.id}: {meta['target_name'] or meta['target']}"] = path

@@ -73,7 +73,7 @@ def test_clips_are_listed_without_what_a_killed_process_left(tmp_path):
     folder = MapFolder(tmp_path, {})
     folder.save("c/2", MAP, {})
     folder.save("1", MAP, {})
-    (tmp_path / "c" / ".k3jd.b2nd").write_bytes(b"half")
+    (tmp_path / "c" / ".aosa-0-k3jd.b2nd").write_bytes(b"half")
     assert list(folder.clips()) == ["1", "c/2"]
 
 
