@@ -22,4 +22,6 @@ def test_all_that_there_is_is_recorded() -> None:
 @pytest.mark.parametrize("key", values.keys())
 def test_value(key: str) -> None:
     found = values.differences(RECORDED[key], values.measure(key), exact=RECORDED["machine"] == HERE)
-    assert not found, f"{key}: {'; '.join(found[:5])}; if this is meant, raise the version, and run python -m tests.values"
+    assert not found, (
+        f"{key}: {'; '.join(found[:5])}; if this is meant, raise the version, and run python -m tests.values"
+    )

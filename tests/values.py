@@ -67,7 +67,13 @@ VARIANTS = {
         "compat=authors",
         "seed=1 similarity=random",
     ],
-    "aosa_approx": ["fill=box_mean", "fill=constant", "relu=false", "relu=printed", "relu=false expand=occluded iqr=true"],
+    "aosa_approx": [
+        "fill=box_mean",
+        "fill=constant",
+        "relu=false",
+        "relu=printed",
+        "relu=false expand=occluded iqr=true",
+    ],
     "osa": ["box=null stride=[8,32,32]", "weighting=paper", "fill=grey"],
     "grad_cam": ["relu=false"],
     "smooth_grad": ["squared=true absolute=false", "output=probability"],
@@ -228,7 +234,9 @@ def machine() -> dict[str, Any]:
         "cpu flags": sorted(flags),
         "opencv": cv2.getCPUFeaturesLine(),
         "torch": torch.backends.cpu.get_cpu_capability(),
-        "limits": {k: v for k, v in os.environ.items() if re.match(r"ATEN_CPU|ONEDNN_|DNNL_|MKL_|OPENBLAS_CORE|NPY_", k)},
+        "limits": {
+            k: v for k, v in os.environ.items() if re.match(r"ATEN_CPU|ONEDNN_|DNNL_|MKL_|OPENBLAS_CORE|NPY_", k)
+        },
     }
 
 
