@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -293,7 +294,6 @@ class Kills:
         self.wanted: dict[str, dict[str, bytes]] = {}
         self.seconds: dict[str, float] = {}
         self.events: dict[str, Counter[str]] = {}
-        self.starting = 0.0  # seconds from the start to the first event of a new process
 
     def undisturbed(self) -> None:
         """The run that all others are compared with; what each stage starts from is kept."""
@@ -306,14 +306,20 @@ class Kills:
             self.events[stage] = Counter(map(kind_of, (place / f"{self.number}.log").read_text().splitlines()))
             self.wanted[stage] = files(place)
             self.figures.wrong += [f"undisturbed {stage} leaves {name}" for name in left_behind(place)]
-        start = time.monotonic()
-        log = place / "cold.log"
+        shutil.rmtree(place)
+
+    @cached_property
+    def starting(self) -> float:
+        """Seconds from the start to the first event of a new process."""
+        place = self._place("tabulate")
+        start, log = time.monotonic(), self._log(place)
         process = begin("tabulate", place, log, Moment(0, cold=True))
         while not log.exists() or not log.stat().st_size:
             time.sleep(0.01)
-        self.starting = time.monotonic() - start
+        seconds = time.monotonic() - start
         end(process, GIVEN_UP)
         shutil.rmtree(place)
+        return seconds
 
     def run(self, kills: int) -> None:
         """So many kills in all."""
@@ -428,7 +434,7 @@ def main() -> None:
         kills = Kills(folder, int(options.get("SEED", 0)))
         kills.undisturbed()
         about = ", ".join(f"{s} {kills.seconds[s]:.1f} s, {kills.events[s].total()} events" for s in STAGES)
-        print(f"undisturbed: {about}; a new process starts in {kills.starting:.1f} s", flush=True)
+        print(f"undisturbed: {about}", flush=True)
         kills.run(int(options.get("N", 200)))
     print(kills.figures)
     print(f"{time.monotonic() - start:.0f} s")

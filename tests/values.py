@@ -1,4 +1,4 @@
-"""The values of maps, records and logits at fixed seeds, kept in values.json: ``python -m tests.values`` writes it anew.
+"""Values of maps, records and logits at fixed seeds, kept in values.json: ``python -m tests.values`` writes it anew.
 
 What must not change a value (moving code, another signature) is told from what does by `tests/test_values.py`. Bytes
 depend on the CPU's kernels, so the file says which machine it is of; elsewhere numbers are compared instead.
@@ -171,8 +171,8 @@ def make_logits(model: VideoModel, clip: Clip) -> Tensor:
 
 
 def keys() -> list[str]:
-    """All entries of the file: ``map/<model>/<explainer>/<clip>``, ``record/<metric>/<clip>``, ``logits/<model>/<clip>``,
-    options after the name of an explainer or metric."""
+    """All entries of the file: ``map/<model>/<explainer>/<clip>``, ``record/<metric>/<clip>``, ``logits/<model>/<clip>``;
+    options follow the name of an explainer or metric."""
     tiny_only = [e for e in names("explainer") if "r3d_tiny" not in UNDEFINED.get(e, ())]
     return [
         *(f"map/r3d_tiny/{e}/{c}" for e in tiny_only for c in CLIPS),
@@ -258,7 +258,7 @@ def differences(wanted: Any, found: Any, *, exact: bool) -> list[str]:
     return [f"{w} → {f}" for w, f in _leaves(wanted, found) if not _near(w, f)]
 
 
-def _leaves(wanted: Any, found: Any, path: str = "") -> Iterator[tuple[Any, Any]]:
+def _leaves(wanted: Any, found: Any) -> Iterator[tuple[Any, Any]]:
     """The pairs of values that stand at one place."""
     if isinstance(wanted, Mapping) and isinstance(found, Mapping) and list(wanted) == list(found):
         for key in wanted:
