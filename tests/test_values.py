@@ -25,7 +25,7 @@ def test_all_that_there_is_is_recorded() -> None:
 
 @pytest.mark.parametrize("key", values.keys())
 def test_value(key: str) -> None:
-    found = values.differences(RECORDED[key], values.measure(key), exact=RECORDED["machine"] == HERE)
+    found = values.differences(key, RECORDED[key], values.measure(key), exact=RECORDED["machine"] == HERE)
     advice = "if this is meant, raise the version, and run python -m tests.values"
     assert not found, f"{key}: {'; '.join(found[:5])}; {advice}"
 
@@ -48,8 +48,10 @@ NOISE = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0))
 )
 def test_a_changed_map_is_told(change: Callable[[Tensor], Tensor], tolerated: bool) -> None:
     wanted, found = values.digest(NOISE), values.digest(change(NOISE))
-    assert (values.differences(wanted, found, exact=True) == []) == torch.equal(NOISE, change(NOISE))
-    assert (values.differences(wanted, found, exact=False) == []) == tolerated
+    assert (values.differences("map/net/random/0", wanted, found, exact=True) == []) == torch.equal(
+        NOISE, change(NOISE)
+    )
+    assert (values.differences("map/net/random/0", wanted, found, exact=False) == []) == tolerated
 
 
 @pytest.mark.parametrize(
@@ -67,5 +69,5 @@ def test_a_changed_map_is_told(change: Callable[[Tensor], Tensor], tolerated: bo
 def test_a_changed_record_is_told(change: dict[str, object], tolerated: bool) -> None:
     wanted = {"score": 0.5, "hit": 1, "curve": [0.9, 0.5, 0.1]}
     found = {**wanted, **change}
-    assert (values.differences(wanted, found, exact=True) == []) == (wanted == found)
-    assert (values.differences(wanted, found, exact=False) == []) == tolerated
+    assert (values.differences("record/metric/0", wanted, found, exact=True) == []) == (wanted == found)
+    assert (values.differences("record/metric/0", wanted, found, exact=False) == []) == tolerated

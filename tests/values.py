@@ -171,7 +171,7 @@ def make_logits(model: VideoModel, clip: Clip) -> Tensor:
 
 
 def keys() -> list[str]:
-    """All entries of the file: ``map/<model>/<explainer>/<clip>``, ``record/<metric>/<clip>``, ``logits/<model>/<clip>``;
+    """All entries: ``map/<model>/<explainer>/<clip>``, ``record/<metric>/<clip>``, ``logits/<model>/<clip>``;
     options follow the name of an explainer or metric."""
     tiny_only = [e for e in names("explainer") if "r3d_tiny" not in UNDEFINED.get(e, ())]
     return [
@@ -243,18 +243,19 @@ def machine() -> dict[str, Any]:
 # ----- how two values are compared -----
 
 
-def differences(wanted: Any, found: Any, *, exact: bool) -> list[str]:
-    """In words, where two values differ; empty when they do not.
+def differences(key: str, wanted: Any, found: Any, *, exact: bool) -> list[str]:
+    """In words, where two values of an entry differ; empty when they do not.
 
     Args:
-        exact: byte for byte, for the same machine. Otherwise a map's numbers lie within 1e-4 of its largest, or, where
-            a method decides by a threshold that a last digit can cross, its voxels keep their order; a record's
-            within 1e-3.
+        exact: byte for byte, for the same machine. Otherwise a map's numbers lie within 2e-4 of its largest (without
+            oneDNN and wide vectors they came within 5e-5), a record's within 1e-3. Masks that are learnt step by step
+            carry a last digit further, and lie within 3 % (1.2 %).
     """
     if exact:
         return [f"{w} → {f}" for w, f in _leaves(wanted, found) if w != f]
     if isinstance(wanted, Mapping) and "sha256" in wanted:
-        return _map_differences(wanted, found)
+        learnt = key.split("/")[2].startswith(("ep3d", "step"))
+        return _map_differences(wanted, found, 0.03 if learnt else 2e-4)
     return [f"{w} → {f}" for w, f in _leaves(wanted, found) if not _near(w, f)]
 
 
@@ -276,11 +277,11 @@ def _near(wanted: Any, found: Any) -> bool:
     return bool(wanted == found)
 
 
-def _map_differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def _map_differences(wanted: Mapping[str, Any], found: Mapping[str, Any], share: float) -> list[str]:
     w, f = (np.array([v["mean"], v["std"], *v["values"]]) for v in (wanted, found))
     if w.shape != f.shape:
         return [f"{len(w)} numbers → {len(f)}"]
-    if np.abs(w - f).max() <= 1e-4 * np.abs(w).max():
+    if np.abs(w - f).max() <= share * np.abs(w).max():
         return []
     return [f"numbers differ by {np.abs(w - f).max():.3g} of {np.abs(w).max():.3g}"]
 
