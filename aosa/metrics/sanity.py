@@ -16,7 +16,7 @@ from aosa.clip import Clip
 from aosa.errors import ConfigError
 from aosa.explainers.base import Explainer
 from aosa.metrics.base import Metric
-from aosa.models import randomise, set_statistics
+from aosa.models import DRAWN, randomise, set_statistics
 from aosa.models.base import VideoModel
 from aosa.options import check_whole
 from aosa.rng import key_seed
@@ -55,6 +55,7 @@ class Sanity(Metric):
         ConfigError: an option out of its range, or a stage that the network does not have or that has no weights.
     """
 
+    version = 2
     columns: ClassVar[dict[str, str]] = {"spearman": "lower", "ssim": "lower"}
 
     def __init__(self, explainer: Explainer, seed: int = 0, stages: Sequence[str] | None = None) -> None:
@@ -171,7 +172,7 @@ def redrawn(network: nn.Module, seed: int) -> dict[str, Tensor]:
         torch.manual_seed(key_seed("sanity", seed))
         for module in network.modules():
             own = list(module.parameters(recurse=False))
-            if not own or isinstance(module, nn.Conv3d | nn.Conv2d | nn.Linear):
+            if not own or isinstance(module, DRAWN):
                 continue
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()

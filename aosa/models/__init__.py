@@ -18,6 +18,8 @@ from aosa.rng import generator, key_seed
 
 __all__ = ["VideoModel", "build_model", "load_model"]
 
+DRAWN = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # the layers that `randomise` draws
+
 
 def build_model(
     network: nn.Module,
@@ -151,7 +153,7 @@ def randomise(network: nn.Module, seed: object) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key_seed("weights", seed))
         for module in network.modules():
-            if isinstance(module, nn.Conv3d | nn.Conv2d | nn.Linear):
+            if isinstance(module, DRAWN):
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

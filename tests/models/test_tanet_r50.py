@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aosa.clip import InputSpec
 from aosa.config import compose
 from aosa.errors import CheckpointError, ConfigError
-from aosa.models import VideoModel, build_model, tanet_r50
+from aosa.models import VideoModel, build_model, randomise, tanet_r50
 from aosa.models.checkpoints import load_weights
 from aosa.models.tanet_r50 import TANet50, TemporalAdaptiveModule
 from tests.mutants import mutant
@@ -196,3 +196,13 @@ def test_the_target_layer_has_a_time_axis_and_gives_the_logits(network: nn.Modul
 def test_another_number_of_frames_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"built for 8 frames, got 16: model\.spec\.frames"):
         TANet50()(torch.zeros(1, 3, 16, 32, 32))
+
+
+def test_random_weights_are_those_of_the_seed_alone() -> None:
+    states = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        module = TemporalAdaptiveModule(8, 8)
+        randomise(module, "tanet_r50")
+        states.append(module.state_dict())
+    assert all(torch.equal(first, states[1][key]) for key, first in states[0].items())
