@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -231,8 +231,8 @@ def _probe_file(path: Path) -> VideoInfo:
 
 def _places(file: VideoFile, shown: list[_Shown]) -> dict[str, Any]:
     """Frames, lost and damaged places of a file of which not each packet gave a sound frame."""
-    packets, numbers = file.packets, [s.number for s in shown]
-    missing = _missing(file, shown)
+    packets, shown = file.packets, _without_doubles(file, shown)
+    missing, numbers = _missing(file, shown), [s.number for s in shown]
     times: Sequence[Any] = [p.time for p in packets]
     known = [times[n] for n in numbers]
     reach = 0
@@ -257,6 +257,20 @@ def _places(file: VideoFile, shown: list[_Shown]) -> dict[str, Any]:
         bad |= {place for hole in lost.values() for place in range(hole - reach, hole + reach + 1)} & set(places)
     frames = len(places) + len(lost)
     return {"frames": frames, "lost": tuple(sorted(lost.values())), "damaged": tuple(sorted(bad))}
+
+
+def _without_doubles(file: VideoFile, shown: list[_Shown]) -> list[_Shown]:
+    """The decoded frames, where of two with one packet the first was made up in place of a lost reference: it then
+    stands, damaged, for the last packet before that is missing."""
+    counts = Counter(s.number for s in shown)
+    missing = _missing(file, shown)
+    out = []
+    for s in shown:
+        if counts[s.number] > 1 and missing and missing[0] < s.number:
+            counts[s.number] -= 1
+            s = s._replace(number=missing.pop(bisect_left(missing, s.number) - 1), corrupt=True)
+        out.append(s)
+    return out
 
 
 def _missing(file: VideoFile, shown: list[_Shown]) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+from av.format import Flags
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from aosa.data.image_range import ImageRange
@@ -29,7 +30,8 @@ class Packet(NamedTuple):
     """What the container says of a packet that holds data.
 
     Args:
-        time: when its frame is shown, in the container's unit; None when it does not say.
+        time: when its frame is shown, in the container's unit; None when it does not say. An AVI and raw streams never
+            do: what FFmpeg guesses is wrong for frames that are stored in another order than they are shown.
         dropped: whether an edit list says that its frame is not shown.
         damaged: whether it is cut off, or the container knows of an error in it.
         disposable: whether no other frame is built on its frame.
@@ -60,7 +62,6 @@ class VideoFile:
     Attributes:
         packets: those read so far.
         failed: numbers of the packets that raised an error (with one thread).
-        rate: frames per second on average, None when unknown.
         listed: the frames that the container lists, when it turns out to be cut off before them; else None. Neither
             the dropped frames of an AVI nor what an edit list leaves out counts as cut off.
 
@@ -79,16 +80,19 @@ class VideoFile:
             decoder = stream.codec_context
             decoder.thread_type, decoder.thread_count = "AUTO", self.threads
             decoder.options = {"max_pixels": str(MAX_PIXELS)}
+            timed = container.format.name != "avi" and not container.format.flags & Flags.no_timestamps.value
+            last = -1
             for packet in _demuxed(container, stream):
                 if not packet.size:  # a dropped frame of an AVI; to the decoder it would be the end
                     continue
                 number = len(self.packets)
-                self.packets.append(_described(packet, decoder.name))
+                self.packets.append(_described(packet, decoder.name, timed))
+                last = max(last, -1 if packet.dts is None else packet.dts)
                 # A frame has the time of its packet: with the number there, each tells whose it is.
                 packet.pts = number
                 yield from self._decoded(decoder, packet, number)
             yield from self._decoded(decoder, None, len(self.packets) - 1)
-            self.listed = self._cut_before(container, stream)
+            self.listed = self._cut_before(container, stream, last)
 
     def _decoded(self, decoder: Any, packet: av.Packet[Any] | None, number: int) -> Iterator[tuple[int, av.VideoFrame]]:
         try:
@@ -99,13 +103,12 @@ class VideoFile:
         for frame in frames:
             yield (number if frame.pts is None else frame.pts), frame
 
-    def _cut_before(self, container: Any, stream: Any) -> int | None:
+    def _cut_before(self, container: Any, stream: Any, last: int) -> int | None:
         listed, seen = stream.frames, len(self.packets)
         if container.format.name == "avi":
             # It numbers its dropped frames too, and says nothing of those at its end.
-            times = [p.time for p in self.packets if p.time is not None]
             whole = _riff_size(self.path) <= self.path.stat().st_size
-            return None if whole or listed <= max(times, default=-1) + 1 else listed
+            return None if whole or listed <= last + 1 else listed
         if "mov" in container.format.name:  # its index has what is read, an edit list may leave out the rest
             seen += listed - min(listed, len(stream.index_entries))
         return listed if listed > seen else None
@@ -173,9 +176,11 @@ class Converter:
     """Decoded frames → uint8 H×W×3, RGB, upright.
 
     Matrix (BT.601, BT.709, …) and range are those that the frame is tagged with; untagged, BT.601 and limited range,
-    as FFmpeg has it. Chroma is not smoothed and interlaced frames are converted like others, as by FFmpeg. An alpha
-    channel is left out. Frames are turned and mirrored as their display matrix says, in quarters: the nearest, for
-    other angles.
+    as FFmpeg has it. Each field of an interlaced frame has its own chroma. An alpha channel is left out. Frames are
+    turned and mirrored as their display matrix says, in quarters: the nearest, for other angles.
+
+    Raises:
+        VideoError: on a call: a pixel format or a matrix (such as YCgCo) that cannot be converted.
     """
 
     def __init__(self) -> None:
@@ -187,7 +192,8 @@ class Converter:
             rgb = self._reformatter.reformat(frame, format="rgb24", interpolation=_SCALING, threads=1)
             return np.ascontiguousarray(_upright(rgb.to_ndarray(), frame))
         except _TROUBLE as error:
-            message = f"{path}: a frame ({frame.format.name}) could not be converted to RGB ({error})"
+            colours = f"{frame.format.name}, matrix {int(frame.colorspace)}"
+            message = f"{path}: a frame ({colours}) cannot be converted to RGB ({error})"
             raise VideoError(message) from None
 
 
@@ -202,9 +208,13 @@ def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def _described(packet: av.Packet[Any], codec: str) -> Packet:
+def _described(packet: av.Packet[Any], codec: str, timed: bool) -> Packet:
     return Packet(
-        packet.pts, packet.is_discard, packet.is_corrupt, packet.is_disposable, _is_blank(codec, memoryview(packet))
+        packet.pts if timed else None,
+        packet.is_discard,
+        packet.is_corrupt,
+        packet.is_disposable,
+        _is_blank(codec, memoryview(packet)),
     )
 
 
