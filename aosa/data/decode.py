@@ -15,7 +15,7 @@ import numpy as np
 
 from aosa.data.image_range import ImageRange, as_video
 from aosa.data.images import list_images, read_image
-from aosa.data.video_file import Converter, VideoFile, file_stat, open_video
+from aosa.data.video_file import MAX_PIXELS, Converter, VideoFile, file_stat, open_video
 from aosa.errors import VideoError
 
 # A broken image is reported by one VideoError, not by lines of OpenCV on stderr as well.
@@ -221,7 +221,10 @@ def _probe_file(path: Path) -> VideoInfo:
                 shape = Converter()(path, frame).shape  # a frame that cannot be converted is found out now
             shown.append(_Shown(number, frame.key_frame, frame.is_corrupt, frame.interlaced_frame))
         if not shown:
-            raise VideoError(f"{path}: not one frame decodes; the file is truncated or corrupt")
+            raise VideoError(
+                f"{path}: not one frame decodes; the file is truncated or corrupt, or claims frames of more than "
+                f"{MAX_PIXELS} pixels"
+            )
         height, width = shape[:2]
         suspect = len(shown) < len(file.packets) or file.failed or any(p.damaged for p in file.packets)
         if not suspect and not any(s.corrupt for s in shown):

@@ -66,7 +66,7 @@ class VideoFile:
             the dropped frames of an AVI nor what an edit list leaves out counts as cut off.
 
     Raises:
-        VideoError: on iteration: no video, or it claims frames of more than `MAX_PIXELS` pixels.
+        VideoError: on iteration: no video. Frames that claim more than `MAX_PIXELS` pixels do not decode.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
@@ -125,7 +125,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     """The container (`av.container.InputContainer`) and its video stream.
 
     Raises:
-        VideoError: not a regular file, empty, no video, or frames too large; also in place of what PyAV raises within.
+        VideoError: not a regular file, empty, or no video; also in place of what PyAV raises within.
     """
     if file_stat(path).st_size == 0:
         raise VideoError(f"{path}: the file is empty (zero bytes)")
@@ -151,9 +151,6 @@ def _stream(path: Path, container: Any) -> Any:
         raise VideoError(f"{path}: there is no video stream in it (audio only?)")
     if stream.codec_context is None:
         raise VideoError(f"{path}: there is no decoder for its video stream")
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if width * height > MAX_PIXELS:
-        raise VideoError(f"{path}: claims frames of {width}×{height} pixels; more than {MAX_PIXELS} are not decoded")
     return stream
 
 
