@@ -65,11 +65,13 @@ def packets(path: Path) -> list[bytes]:
 
 def spoil(path: Path, number: int, keep: float = 0) -> Path:
     """A copy in which a packet holds zeros, after a share of it that is kept."""
-    data, found = path.read_bytes(), packets(path)[number]
-    assert data.count(found) == 1
-    kept = found[: int(len(found) * keep)]
+    data = path.read_bytes()
+    with av.open(str(path)) as file:
+        packet = [p for p in file.demux(video=0) if p.size][number]
+        begin, end = data.index(bytes(packet), packet.pos), packet.size
+    end, begin = begin + end, begin + int(end * keep)
     other = path.with_name(f"spoilt{number}_{path.name}")
-    other.write_bytes(data.replace(found, kept + bytes(len(found) - len(kept))))
+    other.write_bytes(data[:begin] + bytes(end - begin) + data[end:])
     return other
 
 

@@ -194,14 +194,16 @@ def _video(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]
     for place in wanted:
         if place < info.frames:
             needed.setdefault(decoded[max(0, bisect_right(decoded, place) - 1)], []).append(place)
-    convert, file = Converter(), VideoFile(path, threads=0 if info.sound else 1)
-    for source, (_, frame) in zip(decoded, file, strict=False):
-        if source in needed:
-            pixels = convert(path, frame)
-            for place in needed.pop(source):
-                yield place, pixels
-        if not needed:
-            return
+    convert = Converter()
+    # Several threads may lose the last frames of a file that is cut off.
+    for threads in (0, 1) if info.sound else (1,):
+        for source, (_, frame) in zip(decoded, VideoFile(path, threads), strict=False):
+            if source in needed:
+                pixels = convert(path, frame)
+                for place in needed.pop(source):
+                    yield place, pixels
+            if not needed:
+                return
 
 
 class _Shown(NamedTuple):
@@ -242,8 +244,9 @@ def _places(file: VideoFile, shown: list[_Shown]) -> dict[str, Any]:
     if None in known or known != sorted(known) or any(times[n] is None for n in missing):
         times = range(len(packets))
         reach = max(abs(rank - place) for place, rank in enumerate(np.argsort(np.argsort(numbers)).tolist()))
-    else:  # the pictures of an open group that come after its key frame and are shown before it
-        missing = [n for n in missing if n in file.failed or n < numbers[0] or times[n] > known[0]]
+    elif not any(n < numbers[0] for n in missing):
+        # The video begins with an open group: what comes after its key frame and is shown before it.
+        missing = [n for n in missing if n in file.failed or times[n] > known[0]]
     waiting = deque(sorted(missing, key=lambda n: times[n]))
     lost: dict[int, int] = {}
     places: list[int] = []

@@ -34,12 +34,12 @@ Row = dict[str, str]
 def run(cfg: DictConfig) -> int:
     """Write ``<output_root>/prepare/<dataset>/manifest.csv`` and print a summary.
 
-    A row per listed video, in the data set's order, then the problems. ``status`` is found, missing,
-    unreadable, or rejected; ``frames``, ``lost`` and ``damaged`` count the frames of the whole video and those of
-    them that do not decode, or not soundly (see `aosa.data.decode.VideoInfo`); ``reason`` of a found video says which
-    these are, and whether the file is cut off before the frames that its container lists. A video whose size and time of change are those of the manifest
-    already there is not decoded again. Paths are relative to the data set's root. ``dry_run`` decodes and writes
-    nothing, and says what would be decoded.
+    A row per listed video, in the data set's order, then the problems. ``status`` is found, missing, unreadable, or
+    rejected; ``frames``, ``lost`` and ``damaged`` count the frames of the whole video and those of them that do not
+    decode, or not soundly (see `aosa.data.decode.VideoInfo`); ``reason`` of a found video says which these are, and
+    whether the file is cut off before the frames that its container lists. A video whose size and time of change are
+    those of the manifest already there is not decoded again. Paths are relative to the data set's root. ``dry_run``
+    decodes and writes nothing, and says what would be decoded.
 
     Returns:
         3 when a video is unreadable, else 0.

@@ -283,10 +283,10 @@ def test_frames_out_of_reason_are_refused_before_they_are_allocated(tmp_path):
     data, size = pictures.read_bytes(), (48).to_bytes(2, "big") + (64).to_bytes(2, "big")
     assert data.count(size) == 2
     pictures.write_bytes(data.replace(size, (12000).to_bytes(2, "big") + (11500).to_bytes(2, "big")))
-    for path in (header, pictures):
-        line = [sys.executable, "-c", PEAK, str(path)]
-        out = subprocess.run(line, capture_output=True, text=True, check=True, env={**os.environ, **PYTHON}).stdout
-        grown, message = out.split("|")
+    line = [sys.executable, "-c", PEAK, str(header), str(pictures)]
+    out = subprocess.run(line, capture_output=True, text=True, check=True, env={**os.environ, **PYTHON}).stdout
+    for path, found in zip((header, pictures), out.splitlines(), strict=True):
+        grown, message = found.split("|")
         assert f"{path.name}: not one frame decodes" in message
         assert "more than 67108864 pixels" in message
         assert int(grown) < 60_000
@@ -298,10 +298,11 @@ import resource, sys
 from aosa.data.decode import probe
 from aosa.errors import VideoError
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before = peak()
-try:
-    probe(sys.argv[1])
-except VideoError as error:
-    print(peak() - before, error, sep="|")
+for path in sys.argv[1:]:
+    before = peak()
+    try:
+        probe(path)
+    except VideoError as error:
+        print(peak() - before, error, sep="|")
 """
 PYTHON = {"PYTHONPATH": str(Path(__file__).parents[2])}
