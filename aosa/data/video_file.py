@@ -182,27 +182,36 @@ class Converter:
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()  # one for all frames: setting it up takes longer than a frame
+        self._turns: dict[int, tuple[bool, slice, slice]] = {}
 
     def __call__(self, path: Path, frame: av.VideoFrame) -> np.ndarray:
         try:
             # One thread: more would cost more than they save at the sizes that networks see.
             rgb = self._reformatter.reformat(frame, format="rgb24", interpolation=_SCALING, threads=1)
-            return np.ascontiguousarray(_upright(rgb.to_ndarray(), frame))
+            pixels = rgb.to_ndarray()
+            swapped, rows, columns = self._turn(frame)
+            return np.ascontiguousarray((pixels.swapaxes(0, 1) if swapped else pixels)[rows, columns])
         except _TROUBLE as error:
             colours = f"{frame.format.name}, matrix {int(frame.colorspace)}"
             message = f"{path}: a frame ({colours}) cannot be converted to RGB ({error})"
             raise VideoError(message) from None
 
+    def _turn(self, frame: av.VideoFrame) -> tuple[bool, slice, slice]:
+        """Whether rows and columns change places, and how both are then read. Looked up once for each angle: a frame
+        whose side data has been asked for keeps its memory until garbage is collected."""
+        angle = frame.rotation
+        if angle not in self._turns:
+            self._turns[angle] = _read_matrix(frame)
+        return self._turns[angle]
 
-def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+
+def _read_matrix(frame: av.VideoFrame) -> tuple[bool, slice, slice]:
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return pixels
     # x' = a·x + c·y, y' = b·x + d·y
-    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
-    if max(abs(a), abs(d)) < max(abs(b), abs(c)):
-        pixels, a, d = pixels.swapaxes(0, 1), c, b
-    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    a, b, _, c, d = (1, 0, 0, 0, 1) if matrix is None else np.frombuffer(matrix, np.int32)[:5].tolist()
+    swapped = max(abs(a), abs(d)) < max(abs(b), abs(c))
+    x, y = (c, b) if swapped else (a, d)
+    return swapped, slice(None, None, -1 if y < 0 else 1), slice(None, None, -1 if x < 0 else 1)
 
 
 def _described(packet: av.Packet[Any], codec: str, timed: bool) -> Packet:
