@@ -31,6 +31,7 @@ def encode(
     times: Sequence[int] | None = None,
     flags: int = 0,
     container: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
     format: str | None = None,
     rate: Fraction | int = 25,
     **options: str | int,
@@ -42,6 +43,7 @@ def encode(
     except av.codec.codec.UnknownCodecError:
         pytest.skip(f"this PyAV has no encoder {codec}")
     with av.open(str(path), "w", format=format, options=container or {}) as file:
+        file.metadata.update(metadata or {})
         stream = file.add_stream(codec, rate=rate, options={k.replace("_", "-"): str(v) for k, v in options.items()})
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixels
         context = stream.codec_context

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from aosa.clip import InputSpec
 from aosa.data import video_file
 from aosa.data.decode import count_frames, frame_rate, pick_frames, probe, read_frames
 from aosa.data.files import content_digest, read_clip
+from aosa.data.preprocess import Geometry
 from aosa.data.video_file import VideoFile
 from aosa.errors import VideoError
 from tests.videos import INTERLACED, encode, scene, set_matrix
@@ -270,6 +273,26 @@ def test_what_is_no_regular_file_is_refused_unopened(tmp_path):
             with pytest.raises(VideoError, match=f"{path.name}: not a regular file"):
                 use(path)
         assert frame_rate(path) is None
+
+
+def test_frames_are_resized_and_freed_as_they_come(tmp_path):
+    """Of 40 frames of 920 kB, a few at a time."""
+    path = encode(tmp_path / "a.mkv", scene(40, 480, 640), "mpeg4")
+    spec = InputSpec(frames=40, size=(24, 24))
+    expected = Geometry((480, 640), spec).frames(read_frames(path, range(40)))
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        clip, _, _ = read_clip(path, spec)
+        peak = tracemalloc.get_traced_memory()[1]
+        alive = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert np.array_equal(clip.frames, expected)
+    assert alive <= 4
+    assert peak < 8e6
 
 
 def test_frames_out_of_reason_are_refused_before_they_are_allocated(tmp_path):
