@@ -41,6 +41,7 @@ class VideoInfo:
         damaged: places of frames that decode and may show what was not filmed: the decoder or the container marks
             them as corrupt, or they are built on a frame that is lost or marked, up to the next key frame. MPEG-4 and
             MPEG-2 decoders conceal some errors without a mark; these are not known.
+        threads: with which the file is read (see `aosa.data.video_file.VideoFile`): 1 where a decoder finds any fault.
     """
 
     frames: int
@@ -49,6 +50,7 @@ class VideoInfo:
     listed: int | None = None
     lost: tuple[int, ...] = ()
     damaged: tuple[int, ...] = ()
+    threads: int = 0
 
     @property
     def sound(self) -> bool:
@@ -195,15 +197,13 @@ def _video(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]
         if place < info.frames:
             needed.setdefault(decoded[max(0, bisect_right(decoded, place) - 1)], []).append(place)
     convert = Converter()
-    # Several threads may lose the last frames of a file that is cut off.
-    for threads in (0, 1) if info.sound else (1,):
-        for source, (_, frame) in zip(decoded, VideoFile(path, threads), strict=False):
-            if source in needed:
-                pixels = convert(path, frame)
-                for place in needed.pop(source):
-                    yield place, pixels
-            if not needed:
-                return
+    for source, (_, frame) in zip(decoded, VideoFile(path, info.threads), strict=False):
+        if source in needed:
+            pixels = convert(path, frame)
+            for place in needed.pop(source):
+                yield place, pixels
+        if not needed:
+            return
 
 
 class _Shown(NamedTuple):
@@ -216,22 +216,31 @@ class _Shown(NamedTuple):
 
 
 def _probe_file(path: Path) -> VideoInfo:
-    for threads in (0, 1):
-        file, shown, shape = VideoFile(path, threads), list[_Shown](), (0, 0, 0)
-        for number, frame in file:
-            if not shown:
-                shape = Converter()(path, frame).shape  # a frame that cannot be converted is found out now
-            shown.append(_Shown(number, frame.key_frame, frame.is_corrupt, frame.interlaced_frame))
+    quick = VideoFile(path, strict=True)
+    seen, size = _decode(quick)
+    faulty = bool(quick.failed) or any(p.damaged for p in quick.packets) or any(s.corrupt for s in seen)
+    if seen and not faulty and len(seen) == len(quick.packets):
+        return VideoInfo(len(seen), *size, quick.listed)
+    file = VideoFile(path, threads=1)
+    shown, size = _decode(file)
+    if not shown:
+        raise VideoError(
+            f"{path}: not one frame decodes; the file is truncated or corrupt, or claims frames of more than "
+            f"{MAX_PIXELS} pixels"
+        )
+    threads = int(faulty or seen != shown)
+    return VideoInfo(**_places(file, shown), width=size[0], height=size[1], listed=file.listed, threads=threads)
+
+
+def _decode(file: VideoFile) -> tuple[list[_Shown], tuple[int, int]]:
+    """All frames without their pixels; width and height of the first."""
+    shown, size = list[_Shown](), (0, 0)
+    for number, frame in file:
         if not shown:
-            raise VideoError(
-                f"{path}: not one frame decodes; the file is truncated or corrupt, or claims frames of more than "
-                f"{MAX_PIXELS} pixels"
-            )
-        height, width = shape[:2]
-        suspect = len(shown) < len(file.packets) or file.failed or any(p.damaged for p in file.packets)
-        if not suspect and not any(s.corrupt for s in shown):
-            return VideoInfo(len(shown), width, height, file.listed)
-    return VideoInfo(**_places(file, shown), width=width, height=height, listed=file.listed)
+            height, width = Converter()(file.path, frame).shape[:2]  # what cannot be converted is found out now
+            size = width, height
+        shown.append(_Shown(number, frame.key_frame, frame.is_corrupt, frame.interlaced_frame))
+    return shown, size
 
 
 def _places(file: VideoFile, shown: list[_Shown]) -> dict[str, Any]:

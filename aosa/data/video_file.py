@@ -58,6 +58,7 @@ class VideoFile:
     Args:
         threads: of the decoder; 0 = as FFmpeg sees fit. Frames of an undamaged file are the same with any number; only
             one thread tells for certain which packets raised an error, and conceals errors the same way each time.
+        strict: whether the decoder raises an error where it would conceal one.
 
     Attributes:
         packets: those read so far.
@@ -69,8 +70,8 @@ class VideoFile:
         VideoError: on iteration: no video. Frames that claim more than `MAX_PIXELS` pixels do not decode.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        self.path, self.threads = path, threads
+    def __init__(self, path: Path, threads: int = 0, strict: bool = False) -> None:
+        self.path, self.threads, self.strict = path, threads, strict
         self.packets: list[Packet] = []
         self.failed: set[int] = set()
         self.listed: int | None = None
@@ -79,7 +80,7 @@ class VideoFile:
         with open_video(self.path) as (container, stream):
             decoder = stream.codec_context
             decoder.thread_type, decoder.thread_count = "AUTO", self.threads
-            decoder.options = {"max_pixels": str(MAX_PIXELS)}
+            decoder.options = {"max_pixels": str(MAX_PIXELS), **({"err_detect": "explode"} if self.strict else {})}
             timed = container.format.name != "avi" and not container.format.flags & Flags.no_timestamps.value
             last = -1
             for packet in _demuxed(container, stream):

@@ -574,10 +574,10 @@ def test_the_frames_of_a_video_are_counted_once(
             write_video(tmp_path / "videos" / part / name / "0.avi", 20)
     opened, decoder = tmp_path / "opened.txt", decode.VideoFile
 
-    def noted(path: Path, threads: int) -> decode.VideoFile:
+    def noted(path: Path, threads: int = 0, strict: bool = False) -> decode.VideoFile:
         with opened.open("a") as file:  # by workers, too
             file.write(f"{path.parts[-3]}\n")
-        return decoder(path, threads)
+        return decoder(path, threads, strict)
 
     def openings() -> dict[str, int]:
         parts = opened.read_text().split()
