@@ -17,6 +17,7 @@ def load_clip(
     index: int | None = None,
     interval: int | None = None,
     short_videos: str = "refuse",
+    damaged_videos: str = "refuse",
 ) -> Clip:
     """One clip from a video file, or from a folder of numbered images, at a model's size.
 
@@ -26,8 +27,10 @@ def load_clip(
             of each of as many equal parts as the model takes frames).
         interval: source frames between sampled frames; default the spec's.
         short_videos: ``refuse``, or ``loop`` to begin again after the last frame.
+        damaged_videos: of a window with frames that are lost or damaged in the file: ``refuse``, or ``use`` to take
+            what decodes, the frame before in place of a lost one.
 
     Raises:
-        VideoError: it cannot be decoded or is too short; the message names the file and the reason.
+        VideoError: it cannot be decoded, is too short or lacks frames; the message names the file and the reason.
     """
-    return read_clip(path, spec, Window(window, index, interval, short_videos))[0]
+    return read_clip(path, spec, Window(window, index, interval, short_videos, damaged_videos))[0]

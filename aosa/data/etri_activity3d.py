@@ -36,7 +36,7 @@ class EtriActivity3D(FileDataset):
             persons.
         classes: only these; None = all.
         per_class, seed, manifest: see `aosa.data.choose.Choice`.
-        name, window, index, interval, class_map, short_videos: see `aosa.data.files.FileDataset`.
+        name, window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
 
     Class names are the data set's own, spelt as its page spells them. Videos of a list that are not there are
     ``problems``; without a list none is known to be missing. Files of other names are counted in ``ignored``.
@@ -63,8 +63,9 @@ class EtriActivity3D(FileDataset):
         interval: int | None = None,
         class_map: str | Path | Mapping[str, str] | None = None,
         short_videos: str = "refuse",
+        damaged_videos: str = "refuse",
     ) -> None:
-        super().__init__(root, name, window, index, interval, class_map, short_videos)
+        super().__init__(root, name, window, index, interval, class_map, short_videos, damaged_videos)
         check_choice("dataset", subset=(subset, ("test", "train", "all", "list")))
         if (subset == "list") != (videos is not None):
             raise ConfigError(

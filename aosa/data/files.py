@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +14,10 @@ import numpy as np
 from aosa.clip import Clip, InputSpec
 from aosa.data.base import Entry, VideoDataset, View, Views
 from aosa.data.class_map import read_class_map
-from aosa.data.decode import count_frames, pick_frames, probe, read_frames
+from aosa.data.decode import count_frames, pick_frames, probe
 from aosa.data.image_range import ImageRange, as_video
 from aosa.data.preprocess import Geometry
+from aosa.data.video_file import file_stat
 from aosa.data.window import Window
 from aosa.errors import ConfigError, VideoError
 
@@ -44,15 +45,17 @@ def read_clip(
         of, and its geometry.
 
     Raises:
-        VideoError: the video cannot be decoded, or is too short.
+        VideoError: the video cannot be decoded, is too short, or lacks frames of the window.
     """
     path, view = as_video(path), view or View()
-    frames = count_frames(path)
-    indices = (window or Window()).indices(frames, spec, str(path), listed_frames(path), view.start)
-    pixels = read_frames(path, indices)
-    geometry = Geometry((pixels.shape[1], pixels.shape[2]), spec, view)
+    frames, window = count_frames(path), window or Window()
+    indices = window.indices(frames, spec, str(path), listed_frames(path), view.start)
+    check_damage(path, window, indices)
+    resized, size = _resized(path, spec, indices, view)
+    geometry = Geometry(size, spec, view)
+    clip_frames = geometry.crop(resized[i] for i in indices)
     source = _source(name or path.name, indices, frames, geometry, view)
-    return Clip(id=id or path.stem, frames=geometry.frames(pixels), source=source), indices, geometry  # type: ignore[arg-type]
+    return Clip(id=id or path.stem, frames=clip_frames, source=source), indices, geometry  # type: ignore[arg-type]
 
 
 def read_views(
@@ -69,17 +72,26 @@ def read_views(
         raise ConfigError(f"metric.crops={views.crops}: with model.spec.resize=squash there is nothing to crop")
     frames = count_frames(path)
     rows = window.several(frames, spec, str(path), listed_frames(path), views)
-    resized, size = {}, (0, 0)
-    for i, pixels in pick_frames(path, {i for row in rows for i in row}):
-        # At the source's size a video of minutes would not fit into memory.
-        size = (pixels.shape[0], pixels.shape[1])
-        resized[i] = Geometry(size, spec).resize(pixels)
+    shown = {i for row in rows for i in row}
+    check_damage(path, window, shown)
+    resized, size = _resized(path, spec, shown)
     for indices in rows:
         for view in _crops(views, size):
             geometry = Geometry(size, spec, view)
             clip_frames = geometry.crop(resized[i] for i in indices)
             source = _source(name, indices, frames, geometry, view)
             yield Clip(id=id, frames=clip_frames, source=source), indices, geometry  # type: ignore[arg-type]
+
+
+def _resized(
+    path: Path | ImageRange, spec: InputSpec, indices: Iterable[int], view: View | None = None
+) -> tuple[dict[int, np.ndarray], tuple[int, int]]:
+    """Frames by index, resized as they come, and the size of the source: at its size they might not fit into memory."""
+    resized, size = {}, (0, 0)
+    for i, pixels in pick_frames(path, indices):
+        size = (pixels.shape[0], pixels.shape[1])
+        resized[i] = Geometry(size, spec, view).resize(pixels)
+    return resized, size
 
 
 def read_windows(
@@ -122,6 +134,12 @@ def listed_frames(path: Path | ImageRange) -> int | None:
     return None if path.is_dir() else probe(path).listed
 
 
+def check_damage(path: Path | ImageRange, window: Window, indices: Iterable[int]) -> None:
+    """See `aosa.data.window.Window.check_damage`; images are all there, or an error has been raised."""
+    if not path.is_dir():
+        window.check_damage(indices, probe(path), str(path))
+
+
 def _source(name: str, indices: tuple[int, ...], frames: int, geometry: Geometry, view: View) -> dict[str, object]:
     steps = set(np.diff(indices).tolist())
     source: dict[str, object] = {
@@ -142,7 +160,7 @@ class FileDataset(VideoDataset):
     Args:
         root: the folder; its path is never recorded.
         name: what folders and tables call the data set.
-        window, index, interval, short_videos: see `aosa.data.window.Window`.
+        window, index, interval, short_videos, damaged_videos: see `aosa.data.window.Window`.
         class_map: see `aosa.data.class_map.read_class_map`; applied where labels are given.
 
     Raises:
@@ -158,12 +176,13 @@ class FileDataset(VideoDataset):
         interval: int | None = None,
         class_map: str | Path | Mapping[str, str] | None = None,
         short_videos: str = "refuse",
+        damaged_videos: str = "refuse",
     ) -> None:
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
             raise ConfigError(f"dataset.root={root}: no such folder")
         self.name = name
-        self.window = Window(window, index, interval, short_videos)
+        self.window = Window(window, index, interval, short_videos, damaged_videos)
         self.class_map = read_class_map(class_map)
         self.entries, self.problems = [], []
 
@@ -204,12 +223,12 @@ def content_digest(path: Path | ImageRange) -> str:
     """sha256 of the content of a video file, or of the files of a folder.
 
     Raises:
-        VideoError: it cannot be read.
+        VideoError: it cannot be read, or is no regular file.
     """
     h = hashlib.sha256()
     try:
         for file in sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]:
-            stat = file.stat()
+            stat = file_stat(file)
             h.update(_file_digest(file, stat.st_size, stat.st_mtime_ns))
     except OSError as error:
         raise VideoError(f"{path}: cannot be read ({error.strerror})") from None

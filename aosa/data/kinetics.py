@@ -36,7 +36,7 @@ class Kinetics(FileDataset):
         classes: only these; None = all.
         per_class, seed, manifest: see `aosa.data.choose.Choice`. The AOSA paper takes ten validation videos a class.
         name: default the class's, in small letters.
-        window, index, interval, class_map, short_videos: see `aosa.data.files.FileDataset`.
+        window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
 
     Listed videos that are not there are ``problems``, not errors; so are second files of one video, which are not
     read.
@@ -64,8 +64,10 @@ class Kinetics(FileDataset):
         interval: int | None = None,
         class_map: str | Path | Mapping[str, str] | None = None,
         short_videos: str = "refuse",
+        damaged_videos: str = "refuse",
     ) -> None:
-        super().__init__(root, name or type(self).__name__.lower(), window, index, interval, class_map, short_videos)
+        name = name or type(self).__name__.lower()
+        super().__init__(root, name, window, index, interval, class_map, short_videos, damaged_videos)
         check_choice("dataset", subset=(subset, tuple(SUBSETS)))
         choice = Choice(per_class, seed, manifest)
         path = find_annotation(self.root, subset) if annotations is None else Path(annotations).expanduser()

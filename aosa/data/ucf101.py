@@ -36,7 +36,7 @@ class UCF101(FileDataset):
         classes: only these; None = all.
         limit_per_class: at most so many videos of a class, evenly spaced among those that are there (neighbours in
             the list are often cut from one recording).
-        name, window, index, interval, class_map, short_videos: see `aosa.data.files.FileDataset`.
+        name, window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
 
     Listed videos that are not there are ``problems``, not errors.
 
@@ -61,8 +61,9 @@ class UCF101(FileDataset):
         interval: int | None = None,
         class_map: str | Path | Mapping[str, str] | None = None,
         short_videos: str = "refuse",
+        damaged_videos: str = "refuse",
     ) -> None:
-        super().__init__(root, name, window, index, interval, class_map, short_videos)
+        super().__init__(root, name, window, index, interval, class_map, short_videos, damaged_videos)
         check_choice("dataset", layout=(layout, ("video", "frames")), split=(split, (1, 2, 3)))
         check_choice("dataset", subset=(subset, ("test", "train")))
         check_whole("dataset", limit_per_class=(limit_per_class, 1))

@@ -48,10 +48,11 @@ class UCF10124(UCF101):
         interval: int | None = None,
         class_map: str | Path | Mapping[str, str] | None = None,
         short_videos: str = "refuse",
+        damaged_videos: str = "refuse",
     ) -> None:
         self.tubes = read_pyannot(annotations)
-        shared = (layout, split, subset, classes, limit_per_class, window, index, interval, class_map, short_videos)
-        super().__init__(root, name, *shared)
+        shared = (layout, split, subset, classes, limit_per_class, window, index, interval, class_map)
+        super().__init__(root, name, *shared, short_videos, damaged_videos)
 
     def all_classes(self) -> list[str]:
         """The annotated classes, in UCF101's order."""

@@ -20,7 +20,7 @@ class VideoFolder(FileDataset):
     videos, both keep their extension.
 
     Args:
-        root, name, window, index, interval, class_map, short_videos: see `aosa.data.files.FileDataset`.
+        root, name, window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
         classes: read only these sub-folders, in this order; None = all, sorted.
         extensions: which files are videos (any case); others are counted in ``ignored``.
 
@@ -41,8 +41,9 @@ class VideoFolder(FileDataset):
         classes: Sequence[str] | None = None,
         extensions: Sequence[str] = EXTENSIONS,
         short_videos: str = "refuse",
+        damaged_videos: str = "refuse",
     ) -> None:
-        super().__init__(root, name, window, index, interval, class_map, short_videos)
+        super().__init__(root, name, window, index, interval, class_map, short_videos, damaged_videos)
         self.extensions = tuple("." + e.lower().lstrip(".") for e in extensions)
         self.ignored = 0
         folders = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))

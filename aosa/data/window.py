@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
 
 from aosa.clip import InputSpec
 from aosa.data.base import Views
+from aosa.data.decode import VideoInfo, describe_damage
 from aosa.errors import ConfigError, VideoError
 from aosa.options import check_choice, check_range, full_key
 
@@ -25,6 +27,10 @@ class Window:
         interval: source frames from one sampled frame to the next; None = the model's own.
         short_videos: what becomes of a video with fewer frames than the window spans: ``refuse``, or ``loop``: it
             begins again after its last frame (mmaction2's default).
+        damaged_videos: what becomes of a window that needs frames which are lost or damaged (see
+            `aosa.data.decode.VideoInfo`): ``refuse``, or ``use``: what decodes is taken. Frames keep their places then
+            too, so that boxes and segments still fit: a lost one is replaced by the one that decodes before it, or
+            after it at the video's beginning.
         owner: config node of these keys, for the messages; empty where they stand alone.
 
     Raises:
@@ -35,11 +41,13 @@ class Window:
     index: int | None = None
     interval: int | None = None
     short_videos: str = "refuse"
+    damaged_videos: str = "refuse"
     owner: str = field(default="dataset", compare=False)
 
     def __post_init__(self) -> None:
         check_choice(self.owner, window=(self.window, ("centre", "start", "index", "segments")))
         check_choice(self.owner, short_videos=(self.short_videos, ("refuse", "loop")))
+        check_choice(self.owner, damaged_videos=(self.damaged_videos, ("refuse", "use")))
         check_range(self.owner, index=(self.index, 0, inf), interval=(self.interval, 1, inf))
         if not all(isinstance(v, int | None) for v in (self.index, self.interval)):
             raise ConfigError(
@@ -52,9 +60,11 @@ class Window:
             )
 
     def options(self) -> dict[str, object]:
-        """What of the window belongs to a clip's identity; `short_videos` only where it is not the default."""
+        """What of the window belongs to a clip's identity; `short_videos` and `damaged_videos` only where they are not
+        the default."""
         options: dict[str, object] = {"window": self.window, "index": self.index, "interval": self.interval}
-        return options if self.short_videos == "refuse" else {**options, "short_videos": self.short_videos}
+        others = {"short_videos": self.short_videos, "damaged_videos": self.damaged_videos}
+        return options | {key: value for key, value in others.items() if value != "refuse"}
 
     def indices(
         self, frames: int, spec: InputSpec, video: str, listed: int | None = None, start: float | None = None
@@ -157,7 +167,7 @@ class Window:
             ConfigError: a stride of less than 1, or of more than the span (frames would be left out).
             VideoError: see `indices`.
         """
-        first = Window("start", None, self.interval, self.short_videos, self.owner).indices(frames, spec, video, listed)
+        first = replace(self, window="start", index=None).indices(frames, spec, video, listed)
         interval = self.interval or spec.interval
         span = (spec.frames - 1) * interval + 1
         stride = (span + 1) // 2 if stride is None else stride
@@ -170,6 +180,22 @@ class Window:
             return [first]
         last = frames - span
         return [tuple(start + i for i in first) for start in [*range(0, last, stride), last]]
+
+    def check_damage(self, indices: Iterable[int], info: VideoInfo, video: str) -> None:
+        """Refuse source frames that are lost or damaged, unless ``damaged_videos="use"``.
+
+        Raises:
+            VideoError: naming the video, the frames, and the option.
+        """
+        if self.damaged_videos == "use" or info.sound:
+            return
+        wanted = set(indices)
+        lost, damaged = sorted(wanted.intersection(info.lost)), sorted(wanted.intersection(info.damaged))
+        if lost or damaged:
+            raise VideoError(
+                f"{video}: the window needs {describe_damage(lost, damaged)}; {self._key('damaged_videos')}=use takes "
+                "what decodes, the frame before in place of a lost one"
+            )
 
     def _key(self, key: str) -> str:
         return full_key(self.owner, key)

@@ -14,7 +14,7 @@ from aosa.errors import ConfigError
 from aosa.files import write_atomic
 from aosa.models.base import VideoModel
 from aosa.options import check_whole
-from aosa.pipeline.bench import aosa, explainers, memory, models
+from aosa.pipeline.bench import aosa, decode, explainers, memory, models
 from aosa.pipeline.bench.timing import moving_texture
 from aosa.pipeline.common import check_common, environment
 
@@ -23,6 +23,7 @@ PARTS: dict[str, tuple[str, ModuleType]] = {
     "models": ("One clip's forward pass of each model", models),
     "explainers": ("Explainers against the passes they make, bare", explainers),
     "memory": ("Peak memory", memory),
+    "decode": ("Video files against OpenCV", decode),
 }
 
 
@@ -34,7 +35,7 @@ def run(config: DictConfig) -> int:
     tracking apart. ``models``: each model's forward pass, against the published implementation's where ``reference``
     is the folder of its clones (see `aosa.pipeline.bench.references`). ``explainers``: each against the passes that it
     makes of the network, see `aosa.pipeline.bench.explainers`. ``memory``: AOSA against bare passes, STEP against a
-    training step. Written to ``<output_root>/bench/<model>.json`` too.
+    training step. ``decode``: video files to RGB, against OpenCV. Written to ``<output_root>/bench/<model>.json`` too.
 
     Raises:
         ConfigError: an option out of its range.
@@ -68,6 +69,9 @@ def _wanted(config: DictConfig) -> list[str]:
         raise ConfigError(f"what={unknown[0]}: choose of {', '.join(PARTS)}")
     for key in ("repeats", "model_repeats", "explainer_repeats", "masks", "iterations"):
         check_whole("", **{key: (config[key], 1)})
+    gone = [video for video in config.videos or [] if not Path(video).expanduser().is_file()]
+    if gone:
+        raise ConfigError(f"videos={gone[0]}: no such file")
     if config.reference is not None and not Path(config.reference).expanduser().is_dir():
         raise ConfigError(f"reference={config.reference}: no such folder; it holds the clones, such as mmaction2")
     return wanted

@@ -100,7 +100,8 @@ def run(config: DictConfig) -> int:
 
 
 def _window(config: DictConfig) -> Window:
-    return Window(config.window, config.index, config.interval, config.short_videos, owner="")
+    options = (config.window, config.index, config.interval, config.short_videos, config.damaged_videos)
+    return Window(*options, owner="")
 
 
 def _plan(config: DictConfig, job: Job, path: Path) -> int:

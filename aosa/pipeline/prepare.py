@@ -17,14 +17,15 @@ from tqdm import tqdm
 from aosa.config import build
 from aosa.data.base import Entry, VideoDataset
 from aosa.data.choose import limited
-from aosa.data.decode import probe
+from aosa.data.decode import describe_damage, probe
 from aosa.errors import VideoError
 from aosa.files import write_csv
 from aosa.options import check_whole
 from aosa.pipeline.common import absent, check_common
 
 COLUMNS = (
-    "id", "class", "group", "path", "frames", "width", "height", "status", "reason", "bytes", "mtime_ns",
+    "id", "class", "group", "path", "frames", "lost", "damaged", "width", "height", "status", "reason", "bytes",
+    "mtime_ns",
 )  # fmt: skip
 _SAVE_EVERY = 5.0
 _NAMED = 5
@@ -34,11 +35,12 @@ Row = dict[str, str]
 def run(cfg: DictConfig) -> int:
     """Write ``<output_root>/prepare/<dataset>/manifest.csv`` and print a summary.
 
-    A row per listed video, in the data set's order, then the problems. ``status`` is found, missing,
-    unreadable, or rejected; ``frames`` is what really decodes; a found video of which less decodes than its
-    container lists says so in ``reason``. A video whose size and time of change are those of the manifest
-    already there is not decoded again. Paths are relative to the data set's root. ``dry_run`` decodes and writes
-    nothing, and says what would be decoded.
+    A row per listed video, in the data set's order, then the problems. ``status`` is found, missing, unreadable, or
+    rejected; ``frames``, ``lost`` and ``damaged`` count the frames of the whole video and those of them that do not
+    decode, or not soundly (see `aosa.data.decode.VideoInfo`); ``reason`` of a found video says which these are, and
+    whether the file is cut off before the frames that its container lists. A video whose size and time of change are
+    those of the manifest already there is not decoded again. Paths are relative to the data set's root. ``dry_run``
+    decodes and writes nothing, and says what would be decoded.
 
     Returns:
         3 when a video is unreadable, else 0.
@@ -98,7 +100,7 @@ def summary(name: str, rows: list[Row], ignored: int = 0) -> str:
         lines.append(f"  {ignored} other files ignored: their extension is not a video's")
     for kind in ("missing", "unreadable", "rejected"):
         lines += _named(kind, [row for row in rows if row["status"] == kind])
-    return "\n".join(lines + _named("found, but shorter than listed", [row for row in found if row["reason"]]))
+    return "\n".join(lines + _named("found, but damaged or cut off", [row for row in found if row["reason"]]))
 
 
 def _named(title: str, rows: list[Row]) -> list[str]:
@@ -142,13 +144,15 @@ def _probe(entry: Entry) -> Row:
     except (VideoError, OSError) as error:
         # The message begins with the path, which the row has already, and relative.
         return {"status": "unreadable", "reason": str(error).replace(str(entry.path), entry.path.name)}
-    short = info.listed is not None and info.frames < info.listed
+    cut = f"only {info.frames} of the {info.listed} frames that its container lists decode" if info.listed else ""
     return {
         "frames": str(info.frames),
+        "lost": str(len(info.lost)),
+        "damaged": str(len(info.damaged)),
         "width": str(info.width),
         "height": str(info.height),
         "status": "found",
-        "reason": f"only {info.frames} of the {info.listed} frames that its container lists decode" if short else "",
+        "reason": "; ".join(filter(None, [cut, describe_damage(info.lost, info.damaged)])),
     }
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from aosa.clip import Clip
 from aosa.data.decode import count_frames, frame_rate, pick_frames
-from aosa.data.files import content_digest, listed_frames, read_windows
+from aosa.data.files import check_damage, content_digest, listed_frames, read_windows
 from aosa.data.preprocess import Geometry
 from aosa.data.window import Window
 from aosa.errors import AosaError
@@ -54,9 +54,12 @@ class WholeVideo:
     def windows(self) -> list[tuple[int, ...]]:
         """The source frames of each window."""
         config = self.config
-        window = Window(config.window, config.index, config.interval, config.short_videos, owner="")
+        options = (config.window, config.index, config.interval, config.short_videos, config.damaged_videos)
+        window = Window(*options, owner="")
         listed = listed_frames(self.path)
-        return window.sliding(self.frames, self.job.model.spec, str(self.path), listed, config.window_stride)
+        windows = window.sliding(self.frames, self.job.model.spec, str(self.path), listed, config.window_stride)
+        check_damage(self.path, window, range(self.frames))  # the overlay shows them all
+        return windows
 
     @cached_property
     def fps(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -144,7 +144,8 @@ class Clips(Dataset[Item]):
         for entry in self.entries:
             if entry.path is not None and entry.id in lengths:
                 size, changed, *info = lengths[entry.id]
-                probed[entry.path, (size, changed)] = VideoInfo(*info)
+                if len(info) == len(fields(VideoInfo)):
+                    probed[entry.path, (size, changed)] = VideoInfo(*info)
 
     def batches(self, order: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
         """The clips at these places, batch by batch, made by so many processes; a video is probed by one of them."""

@@ -11,26 +11,15 @@ import cv2
 import numpy as np
 import pytest
 
-from aosa.data import decode
 from aosa.data.decode import count_frames, probe, read_frames
 from aosa.errors import VideoError
-
-
-@pytest.fixture(params=["opencv", "pyav"])
-def backend(request, monkeypatch):
-    """Each way of decoding, alone."""
-    other = {"opencv": "_pyav", "pyav": "_opencv"}[request.param]
-    monkeypatch.setattr(decode, other, lambda path: iter(()))
-    decode.probed.clear()
-    yield request.param
-    decode.probed.clear()
 
 
 def noise(frames: int = 6, height: int = 32, width: int = 48) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
 
 
-def test_frames_are_those_asked_for_in_that_order_in_rgb(tmp_path, write_video, backend):
+def test_frames_are_those_asked_for_in_that_order_in_rgb(tmp_path, write_video):
     frames = noise()
     path = write_video(tmp_path / "a.avi", frames)
     assert count_frames(path) == 6
@@ -48,21 +37,21 @@ def test_probe_sees_that_a_file_has_changed(tmp_path, write_video):
     assert probe(write_video(path, 9)).frames == 9
 
 
-def test_colon_in_a_file_name_is_no_protocol(tmp_path, write_video, backend, monkeypatch):
+def test_colon_in_a_file_name_is_no_protocol(tmp_path, write_video, monkeypatch):
     frames = noise()
     write_video(tmp_path / "12:30.avi", frames)
     monkeypatch.chdir(tmp_path)
     assert np.array_equal(read_frames(Path("12:30.avi"), range(6)), frames)
 
 
-def test_frame_beyond_the_end(tmp_path, write_video, backend):
+def test_frame_beyond_the_end(tmp_path, write_video):
     path = write_video(tmp_path / "a.avi", 6)
     with pytest.raises(VideoError, match=r"a\.avi: frame 6 was asked for, and only 6 frames decode"):
         read_frames(path, [5, 6])
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_rotated_phone_video_is_upright(tmp_path, write_video, backend, quarters):
+def test_rotated_phone_video_is_upright(tmp_path, write_video, quarters):
     """The file's display matrix says: turn by so many quarters clockwise."""
     frames = np.zeros((4, 32, 64, 3), np.uint8)
     frames[:, :16, :32] = 255  # the top left quarter is white
@@ -116,7 +105,7 @@ def test_audio_only(tmp_path):
         count_frames(path)
 
 
-def test_truncated_avi_gives_the_frames_that_decode(tmp_path, write_video, backend):
+def test_truncated_avi_gives_the_frames_that_decode(tmp_path, write_video):
     frames = noise(20)
     path = write_video(tmp_path / "cut.avi", frames)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -134,7 +123,7 @@ def test_truncated_mp4_is_unreadable(tmp_path, write_video):
         count_frames(path)
 
 
-def test_truncated_mp4_whose_index_comes_first_gives_its_first_frames(tmp_path, write_video, backend):
+def test_truncated_mp4_whose_index_comes_first_gives_its_first_frames(tmp_path, write_video):
     """As videos for the web are written."""
     path = tmp_path / "web.mp4"
     whole = str(write_video(tmp_path / "a.mp4", noise(20)))
@@ -185,7 +174,7 @@ def test_folder_without_images(tmp_path):
 
 
 @pytest.mark.real
-def test_real_clips_decode_to_the_listed_number_of_frames(shared_data, backend):
+def test_real_clips_decode_to_the_listed_number_of_frames(shared_data):
     with (shared_data / "MANIFEST.tsv").open() as file:
         rows = [r for r in csv.DictReader(file, delimiter="\t") if r["path"].endswith((".avi", ".mp4", ".mkv"))]
     assert len(rows) > 300

@@ -209,6 +209,22 @@ def test_models_go_on_without_a_reference(tmp_path):
     assert "ratio" not in row
 
 
+def test_decode_reads_the_same_files_both_ways(tmp_path, write_video):
+    video = write_video(tmp_path / "a.avi", 7)
+    ended = run(
+        "benchmark", *common_options(tmp_path), "model=r3d_tiny", "what=decode", f"videos=['{video}']", "repeats=1"
+    )
+    assert ended.status == 0, ended.err
+    rows = json.loads((tmp_path / "bench" / "r3d_tiny.json").read_text())["decode"]
+    assert [r["what"] for r in rows] == [
+        f"a.avi, {what}" for way in ("decoded", "decoded to RGB")
+        for what in (f"{way} by OpenCV", way, f"{way}, time / OpenCV's")
+    ]  # fmt: skip
+    for by_opencv, ours, ratio in (rows[:3], rows[3:]):
+        assert ratio["value"] == pytest.approx(by_opencv["value"] / ours["value"])
+        assert ratio["limit"] == 1.25
+
+
 def test_memory_compares_each_with_its_own_floor(monkeypatch):
     peaks = {"load": 100, "bare": 200, "aosa": 250, "train": 300, "step": 700}
 
@@ -230,7 +246,8 @@ def test_memory_compares_each_with_its_own_floor(monkeypatch):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("what=[speed]", "what=speed: choose of aosa, models, explainers, memory"),
+        ("what=[speed]", "what=speed: choose of aosa, models, explainers, memory, decode"),
+        ("videos=[gone.mp4]", "videos=gone.mp4: no such file"),
         ("masks=0", "masks=0: give a whole number of at least 1"),
         ("reference=gone", "reference=gone: no such folder"),
         ("explainers=[attention_rollout]", "explainer=attention_rollout reads divided"),

@@ -101,8 +101,10 @@ def test_truncated_video_is_found_with_a_note(config, root, write_video, capsys)
     row = manifest(config)[1]
     assert row["status"] == "found"
     assert 0 < int(row["frames"]) < 9
-    assert row["reason"] == f"only {row['frames']} of the 9 frames that its container lists decode"
-    assert "found, but shorter than listed (1)" in capsys.readouterr().out
+    cut = f"only {row['frames']} of the 9 frames that its container lists decode"
+    last = int(row["frames"]) - 1  # cut in the middle
+    assert row["reason"] == f"{cut}; 1 damaged frame ({last})"
+    assert "found, but damaged or cut off (1)" in capsys.readouterr().out
 
 
 def test_only_the_first_few_troubles_are_printed(capsys):

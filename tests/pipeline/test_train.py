@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -572,19 +572,19 @@ def test_the_frames_of_a_video_are_counted_once(
     for part in ("train", "val", "test"):
         for name in ("day", "night"):
             write_video(tmp_path / "videos" / part / name / "0.avi", 20)
-    opened, decoder = tmp_path / "opened.txt", decode._opencv
+    opened, decoder = tmp_path / "opened.txt", decode.VideoFile
 
-    def noted(path: Path) -> Iterator[decode.Frame]:
+    def noted(path: Path, threads: int = 0, strict: bool = False) -> decode.VideoFile:
         with opened.open("a") as file:  # by workers, too
             file.write(f"{path.parts[-3]}\n")
-        yield from decoder(path)
+        return decoder(path, threads, strict)
 
     def openings() -> dict[str, int]:
         parts = opened.read_text().split()
         opened.unlink()
         return {part: parts.count(part) for part in ("train", "val", "test")}
 
-    monkeypatch.setattr(decode, "_opencv", noted)
+    monkeypatch.setattr(decode, "VideoFile", noted)
     options = ["epochs=3", "batch_size=2", "clips_per_epoch=null", "workers=1", "new_head=true", "window=random"]
     cfg = compose(
         "train",
