@@ -20,6 +20,7 @@ from aosa.data.class_map import check_classes
 from aosa.data.epic_lists import Segment, read_classes
 from aosa.data.files import FileDataset
 from aosa.data.image_range import ImageRange
+from aosa.data.images import find_series
 from aosa.data.preprocess import Geometry
 from aosa.errors import ConfigError
 from aosa.options import check_choice, check_whole
@@ -203,7 +204,7 @@ class EpicKitchens(FileDataset):
         if isinstance(path, ImageRange):
             return [path.first + i for i in indices]
         assert path is not None
-        numbers = sorted(int(n[-1]) for p in path.iterdir() if (n := re.findall(r"\d+", p.stem)))
+        numbers = find_series(path)[0].numbers
         known = (numbers[0], numbers[-1]) == (segment.start, segment.stop)
         return [numbers[i] for i in indices] if known else None
 
