@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from aosa.data.tables import read_text
 from aosa.errors import ConfigError
 
 
@@ -30,7 +31,7 @@ def read_class_map(value: str | Path | Mapping[str, str] | None) -> dict[str, st
         if not path.is_file() and not ("/" not in str(value) and asset.is_file()):
             names = sorted(p.name.removesuffix(".yaml") for p in assets.iterdir() if p.name.endswith(".yaml"))
             raise ConfigError(f"dataset.class_map={value}: neither a YAML file nor one of {', '.join(names)}")
-        text = path.read_text() if path.is_file() else asset.read_text()
+        text = read_text(path, "dataset.class_map") if path.is_file() else asset.read_text(encoding="utf-8")
         try:
             loaded = yaml.safe_load(text)
         except yaml.YAMLError as error:

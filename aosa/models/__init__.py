@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aosa.clip import InputSpec
+from aosa.data.class_names import read_class_list
 from aosa.errors import CheckpointError, ConfigError
 from aosa.models.base import VideoModel
 from aosa.models.checkpoints import load_weights
@@ -42,7 +43,7 @@ def build_model(
         spec: its input; a mapping holds the arguments of `InputSpec`.
         name: what folders and tables call it.
         class_names: K names; or the name of a list that comes with the package (``ucf101``, ``kinetics400``), or the
-            path of a text file with one name per line.
+            path of a file of names, see `aosa.data.class_names.read_class_list`.
         weights: default weights, a file that comes with the package or a path.
         checkpoint: the user's weights, taken instead; ``random`` draws weights from a seed, for tests and benchmarks.
         hint: how to get the weights, said when they are not there.
@@ -124,26 +125,21 @@ def load_model(name: str, *, num_classes: int | None = None, **options: object) 
 
 
 def read_class_names(source: str | Sequence[str] | None) -> list[str] | None:
-    """Class names from a list, a packaged list's name, or a text file with one per line.
+    """Class names from a list, a packaged list's name, or a file as `aosa.data.class_names.read_class_list` has it.
 
     Raises:
-        ConfigError: neither a file nor a packaged list.
+        ConfigError: neither a file nor a packaged list, or a file that is no list of names.
     """
     if source is None or not isinstance(source, str):
         return None if source is None else list(source)
     lists = files("aosa") / "assets" / "classes"
     asset, path = lists / f"{source}.txt", Path(source).expanduser()
     if "/" not in source and asset.is_file():
-        text = asset.read_text(encoding="utf-8")
-    elif path.is_file():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ConfigError(f"model.class_names={source}: not a text file in UTF-8 with one name per line") from None
-    else:
-        names = sorted(p.name.removesuffix(".txt") for p in lists.iterdir())
-        raise ConfigError(f"model.class_names={source}: neither a text file nor one of {', '.join(names)}")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+        return asset.read_text(encoding="utf-8").splitlines()
+    if path.exists():
+        return read_class_list(path, "model.class_names")
+    names = sorted(p.name.removesuffix(".txt") for p in lists.iterdir())
+    raise ConfigError(f"model.class_names={source}: neither a file nor one of {', '.join(names)}")
 
 
 def randomise(network: nn.Module, seed: object) -> None:
