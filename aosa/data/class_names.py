@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
 from aosa.data.tables import read_json, read_lines
@@ -16,6 +17,27 @@ _TRAILING = re.compile(rf"(.*\S){_SEPARATOR}([0-9]+)")
 # Columns of a CSV file, whatever their case.
 _NUMBERS = ("id", "index", "number", "class_id", "class_index", "label_id", "verb_id", "noun_id")
 _NAMES = ("name", "class", "label", "class_name", "label_name", "class_key")
+
+
+def read_class_names(source: str | Path | Sequence[str], key: str) -> list[str]:
+    """Class names from a list, a packaged list's name (``kinetics400``), or a file as `read_class_list` has it.
+
+    Args:
+        key: the config key that holds `source`, for messages.
+
+    Raises:
+        ConfigError: neither a file nor a packaged list, or a file that is no list of names.
+    """
+    if not isinstance(source, str | Path):
+        return [str(name) for name in source]
+    lists = files("aosa") / "assets" / "classes"
+    asset, path = lists / f"{source}.txt", Path(source).expanduser()
+    if "/" not in str(source) and asset.is_file():
+        return asset.read_text(encoding="utf-8").splitlines()
+    if path.exists():
+        return read_class_list(path, key)
+    names = sorted(p.name.removesuffix(".txt") for p in lists.iterdir())
+    raise ConfigError(f"{key}={source}: neither a file nor one of {', '.join(names)}")
 
 
 def read_class_list(path: Path, key: str = "") -> list[str]:

@@ -113,7 +113,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def read_rows(path: Path, columns: Sequence[str], key: str) -> Iterator[tuple[str, Row]]:
+def read_rows(path: Path, columns: Sequence[str], key: str, delimiter: str = ",") -> Iterator[tuple[str, Row]]:
     """The rows of a CSV file, each with its place (``"line 7"``) for messages, which name the file before it.
 
     Encodings as `read_text` has them; CRLF, blank lines and spaces around fields do no harm; columns may be in any
@@ -122,12 +122,13 @@ def read_rows(path: Path, columns: Sequence[str], key: str) -> Iterator[tuple[st
     Args:
         columns: those that must be there.
         key: the config key that names the file.
+        delimiter: between fields.
 
     Raises:
         ConfigError: see `read_text`; a header without these columns, or with one of them twice; a row that is too
             short or too long.
     """
-    reader = csv.reader(io.StringIO(read_text(path, key), newline=""))
+    reader = csv.reader(io.StringIO(read_text(path, key), newline=""), delimiter=delimiter)
     try:
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in columns if name not in header]
@@ -174,7 +175,8 @@ def safe_name(value: object, place: str, column: str) -> str:
         ConfigError: it is empty, leads out of its folder, or holds separators or unprintable characters.
     """
     name = str(value)
-    odd = any(c in "/\\" or unicodedata.category(c).startswith("C") for c in name)
+    plain = name.isascii() and name.isprintable()
+    odd = "/" in name or "\\" in name or (not plain and any(unicodedata.category(c).startswith("C") for c in name))
     if odd or name.strip() != name or name in ("", ".", ".."):
         raise ConfigError(f"{place}: {column}={name!r} cannot be the name of a file or folder")
     return name

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aosa.clip import InputSpec
-from aosa.data.class_names import read_class_list
+from aosa.data.class_names import read_class_names
 from aosa.errors import CheckpointError, ConfigError
 from aosa.models.base import VideoModel
 from aosa.models.checkpoints import load_weights
@@ -77,7 +77,7 @@ def build_model(
         network,
         spec,
         name=name,
-        class_names=read_class_names(class_names),
+        class_names=None if class_names is None else read_class_names(class_names, "model.class_names"),
         target_layer=target_layer,
         device=device,
         precision=precision,
@@ -118,28 +118,10 @@ def load_model(name: str, *, num_classes: int | None = None, **options: object) 
         if "num_classes" not in config.network:
             raise ConfigError(f"model {name} has no model.network.num_classes: its head has one size")
         config.network.num_classes = num_classes
-        names = read_class_names(config.class_names)
-        if "class_names" not in options and names is not None and len(names) != num_classes:
-            config.class_names = None
+        if "class_names" not in options and config.class_names is not None:
+            names = read_class_names(config.class_names, "model.class_names")
+            config.class_names = config.class_names if len(names) == num_classes else None
     return build(config)
-
-
-def read_class_names(source: str | Sequence[str] | None) -> list[str] | None:
-    """Class names from a list, a packaged list's name, or a file as `aosa.data.class_names.read_class_list` has it.
-
-    Raises:
-        ConfigError: neither a file nor a packaged list, or a file that is no list of names.
-    """
-    if source is None or not isinstance(source, str):
-        return None if source is None else list(source)
-    lists = files("aosa") / "assets" / "classes"
-    asset, path = lists / f"{source}.txt", Path(source).expanduser()
-    if "/" not in source and asset.is_file():
-        return asset.read_text(encoding="utf-8").splitlines()
-    if path.exists():
-        return read_class_list(path, "model.class_names")
-    names = sorted(p.name.removesuffix(".txt") for p in lists.iterdir())
-    raise ConfigError(f"model.class_names={source}: neither a file nor one of {', '.join(names)}")
 
 
 def randomise(network: nn.Module, seed: object) -> None:
