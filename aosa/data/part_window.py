@@ -17,15 +17,17 @@ class PartWindow(Window):
     Args:
         first: frame that the part begins with, from 0.
         stop: frame after its last; None = the video's end.
+        slack: so many frames `stop` may lie beyond the video's end, and then is this end.
         others: as of `aosa.data.window.Window`.
     """
 
     first: int = 0
     stop: int | None = None
+    slack: int = 0
 
     @classmethod
-    def of(cls, window: Window, first: int, stop: int | None) -> PartWindow:
-        return cls(**vars(window), first=first, stop=stop)
+    def of(cls, window: Window, first: int, stop: int | None, slack: int = 0) -> PartWindow:
+        return cls(**vars(window), first=first, stop=stop, slack=slack)
 
     def indices(
         self, frames: int, spec: InputSpec, video: str, listed: int | None = None, start: float | None = None
@@ -54,6 +56,7 @@ class PartWindow(Window):
 
     def _length(self, frames: int, video: str) -> tuple[int, str]:
         stop = frames if self.stop is None else self.stop
-        if stop > frames or self.first >= frames:
+        if stop > frames + self.slack or self.first >= frames:
             raise VideoError(f"{video}: has {frames} frames; the list asks for frames {self.first} to {stop - 1}")
+        stop = min(stop, frames)
         return stop - self.first, f"{video}: frames {self.first} to {stop - 1}"

@@ -33,7 +33,8 @@ class Part:
 
     Args:
         start: frame (from 0) or second that it begins with.
-        end: frame after its last, or second that it ends with; None = the video's end.
+        end: frame after its last, or second that it ends with; None = the video's end. Seconds are often rounded up,
+            so less than one beyond the video's end is this end.
         unit: ``frames`` or ``seconds``.
     """
 
@@ -41,8 +42,8 @@ class Part:
     end: float | None
     unit: str
 
-    def frames(self, path: Path) -> tuple[int, int | None]:
-        """First frame, and the one after the last, of a video.
+    def window(self, window: Window, path: Path) -> PartWindow:
+        """The window in this part of a video.
 
         Raises:
             VideoError: seconds, and the container does not say how many frames one has.
@@ -50,7 +51,8 @@ class Part:
         rate = 1.0 if self.unit == "frames" else frame_rate(path)
         if rate is None:
             raise VideoError(f"{path}: its frame rate is not known; give start and end in frames")
-        return round(self.start * rate), None if self.end is None else round(self.end * rate)
+        first, stop = round(self.start * rate), None if self.end is None else round(self.end * rate)
+        return PartWindow.of(window, first, stop, 0 if self.unit == "frames" else round(rate))
 
 
 class VideoList(FileDataset):
@@ -111,13 +113,14 @@ class VideoList(FileDataset):
         known = None if class_names is None else read_class_names(class_names, "dataset.class_names")
         names, of_label = _classes({r.label for _, r, _ in listed if r.label is not None}, known, labels)
         self.class_names = names if classes is None else check_classes(classes, names, name)
-        self._choose(listed, of_label, choice, all_classes=classes is None)
+        self._choose(listed, of_label, choice, len(names), all_classes=classes is None)
 
     def _choose(
         self,
         listed: Sequence[tuple[int, Reading, Path | str]],
         of_label: Mapping[str, str],
         choice: Choice,
+        known: int,
         all_classes: bool,
     ) -> None:
         labelled = any(reading.label is not None for _, reading, _ in listed)
@@ -134,9 +137,10 @@ class VideoList(FileDataset):
                 id = stem if part is None else f"{stem}/{reading.start or 0}-{reading.end}"
                 if part is not None and part.unit == "seconds" and isinstance(found, Path) and found.is_dir():
                     raise ConfigError("images have no seconds; give start and end in frames")
+                if reading.label is None and labelled:
+                    raise ConfigError("it has no label, and others have one")
                 if class_name is None and labelled:
-                    missing = "no label" if reading.label is None else f"label {reading.label!r}"
-                    raise ConfigError(f"{missing}, which is none of the {len(self.class_names)} classes")
+                    raise ConfigError(f"its label {reading.label!r} is none of the {known} classes")
                 if id in first:
                     raise ConfigError(f"it is listed a second time, first in line {first[id]}")
             except ConfigError as error:
@@ -245,7 +249,7 @@ class VideoList(FileDataset):
         if not isinstance(part, Part):
             return self.window
         assert isinstance(entry.path, Path)
-        return PartWindow.of(self.window, *part.frames(entry.path))
+        return part.window(self.window, entry.path)
 
     def fingerprint(self, entry: Entry) -> str:
         """Of the file's bytes, and of the part of it that is listed."""

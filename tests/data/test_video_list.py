@@ -118,8 +118,8 @@ def test_what_is_wrong_is_named_line_by_line(root):
     dataset = make(root, "\n".join(lines), class_names=["x", "y"])
     assert found(dataset) == {"a": "x", "b": "y"}
     assert problems(dataset) == [
-        ("b.avi", "rejected", "line 5: label '2', which is none of the 2 classes"),
-        ("b.avi", "rejected", "line 6: no label, which is none of the 2 classes"),
+        ("b.avi", "rejected", "line 5: its label '2' is none of the 2 classes"),
+        ("b.avi", "rejected", "line 6: it has no label, and others have one"),
         ("b.avi", "rejected", "line 7: start=7 is not before end=3"),
         ("b.avi", "rejected", "line 8: start='x' is no number of seconds"),
         ("../b.avi", "rejected", "line 9: ../b.avi: path='..' cannot be the name of a file or folder"),
@@ -223,6 +223,10 @@ def test_part_that_the_video_does_not_have(tmp_path, write_video):
     dataset = make(tmp_path / "root", "v.avi 41 0\nv.avi 30 3 0\n")
     with pytest.raises(VideoError, match=r"v\.avi: has 40 frames; the list asks for frames 0 to 40"):
         dataset.load(dataset.entries[0], SPEC)
+    seconds = make(tmp_path / "root", "path,start,end\nv.avi,1.2,2.5\nv.avi,1.2,2.72\n", interval=3)
+    assert seconds.load(seconds.entries[0], SPEC).source["start"] == 30, "frames 30 to 39: rounded up"
+    with pytest.raises(VideoError, match="has 40 frames; the list asks for frames 30 to 67"):
+        seconds.load(seconds.entries[1], SPEC)
     with pytest.raises(VideoError, match=r"v\.avi: frames 30 to 32: has 3 frames, the window needs 4"):
         dataset.load(dataset.entries[1], SPEC)
 
