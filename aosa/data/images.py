@@ -211,9 +211,21 @@ def _check_header(path: Path, data: bytes) -> None:
         raise VideoError(f"{path}: several images in one file (animated?); give each frame a file of its own")
     if data[:2] == b"\xff\xd8" and not _is_whole_jpeg(data):
         raise VideoError(f"{path}: not a readable image (truncated or damaged JPEG)")
+    if kind == "PNG" and not _is_whole_png(data):
+        raise VideoError(f"{path}: not a readable image (truncated or damaged PNG)")
     header = re.match(rb"P[2356](?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)\s", data)
     if header and header[1] not in (b"255", b"65535"):
         raise VideoError(f"{path}: its brightest value is {header[1].decode()}; only 255 and 65535 can be read")
+
+
+def _is_whole_png(data: bytes) -> bool:
+    """Whether a PNG has its end, and no chunk that claims more bytes than there are, which OpenCV would allocate."""
+    at = 8
+    while at + 12 <= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
 
 
 def _is_whole_jpeg(data: bytes) -> bool:

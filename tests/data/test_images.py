@@ -181,6 +181,7 @@ DAMAGED = {
     "cut, progressive": without(detailed(progressive=True), 0.5, 1) + b"\xff\xd9",
     "cut in the header": detailed()[:300],
     "PNG, cut": encoded("PNG")[:-40],
+    "PNG, a chunk of gigabytes": encoded("PNG")[:33] + b"\x77" + encoded("PNG")[34:],
     "PNG, a byte changed": encoded("PNG")[:60] + b"\0" + encoded("PNG")[61:],
     "BMP, cut": encoded("BMP")[:-40],
     "TIFF, cut": encoded("TIFF")[:-400],

@@ -179,7 +179,7 @@ NUMBERS = ["30", "x", "5", "three", "class:7", "5 a"]  # names of the six classe
     [
         ("1", 1),  # no class has this name
         ("30", 0),  # no class has this index
-        ("'\"30\"'", 0),
+        ('"30"', 0),
         ("index:5", 5),
         ("class:5", 2),
         ("class:three", 3),
@@ -204,7 +204,7 @@ def test_names_that_are_numbers(target, index):
         ("index:6", "target=index:6 is out of range: model net has classes 0 to 5"),
         ("index:x", "target=index:x: give a whole number after index:"),
         ("class:8", "target=class:8: model net has no such class"),
-        ("²", "target=²: model net has no such class"),
+        ('"²"', "target=²: model net has no such class"),
         ("31", "target=31 is out of range"),
         ("true", "target=True: give label, predicted, an index or a class name"),
     ],
