@@ -41,6 +41,11 @@ class Problem:
     reason: str
 
 
+def first_of(problems: Sequence[Problem]) -> str:
+    """The first problem, for the end of a message; empty where there is none."""
+    return f"; {problems[0].id}: {problems[0].reason}" if problems else ""
+
+
 @dataclass(frozen=True)
 class View:
     """Another part of a video than the data set's own window and the centre crop: for the several views of published

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
 import yaml
 
+from aosa.data.tables import read_text
 from aosa.errors import ConfigError
 
 
@@ -30,13 +32,18 @@ def read_class_map(value: str | Path | Mapping[str, str] | None) -> dict[str, st
         if not path.is_file() and not ("/" not in str(value) and asset.is_file()):
             names = sorted(p.name.removesuffix(".yaml") for p in assets.iterdir() if p.name.endswith(".yaml"))
             raise ConfigError(f"dataset.class_map={value}: neither a YAML file nor one of {', '.join(names)}")
-        text = path.read_text() if path.is_file() else asset.read_text()
+        text = read_text(path, "dataset.class_map") if path.is_file() else asset.read_text(encoding="utf-8")
         try:
             loaded = yaml.safe_load(text)
+            node = yaml.compose(text, yaml.SafeLoader)
         except yaml.YAMLError as error:
             raise ConfigError(f"dataset.class_map={value}: not YAML ({error})") from None
         if not isinstance(loaded, Mapping):
             raise ConfigError(f"dataset.class_map={value}: must hold lines 'class of the data set: class of the model'")
+        # YAML would take the last of two.
+        twice = Counter(str(key.value) for key, _ in node.value).most_common(1)
+        if twice and twice[0][1] > 1:
+            raise ConfigError(f"dataset.class_map={value}: {twice[0][0]!r} is there twice")
         value = loaded
     wrong = [k for k, v in value.items() if not isinstance(k, str) or not isinstance(v, str)]
     if wrong:

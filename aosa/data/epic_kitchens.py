@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from aosa.clip import Clip
-from aosa.data.base import Entry, Problem
+from aosa.data.base import Entry, Problem, first_of
 from aosa.data.choose import Choice
 from aosa.data.class_map import check_classes
 from aosa.data.epic_lists import Segment, read_classes
 from aosa.data.files import FileDataset
 from aosa.data.image_range import ImageRange
+from aosa.data.images import find_series
 from aosa.data.preprocess import Geometry
 from aosa.errors import ConfigError
 from aosa.options import check_choice, check_whole
@@ -83,7 +84,10 @@ class EpicKitchens(FileDataset):
         self._places: dict[str, list[Path]] = {}
         self._lists = None if class_list is None else read_classes(Path(class_list).expanduser(), self.word)
         long = [s for s in self.listed() if s.start is None or s.stop is None or s.stop - s.start + 1 >= min_frames]
-        of = {s.id: self._class(s) for s in long}
+        of = {s.id: class_name for s in long if (class_name := self._class(s)) is not None}
+        if self._lists is not None and classes is None:
+            self.problems += [Problem(s.id, "rejected", self._why_no_class(s)) for s in long if s.id not in of]
+        long = [s for s in long if s.id in of]
         ranked = sorted(Counter(of.values()).items(), key=lambda item: (-item[1], item[0]))
         best = [class_name for class_name, _ in ranked[:top]]
         self.class_names = best
@@ -101,17 +105,20 @@ class EpicKitchens(FileDataset):
         """What may be shown of a segment, best first; the segment itself by default."""
         return [segment]
 
-    def _class(self, segment: Segment) -> str:
+    def _class(self, segment: Segment) -> str | None:
+        """The class of a segment; None where the class list has none for it."""
         word = segment.words[self.word]
         if self._lists is None:
             return word
         _, numbers, words = self._lists
-        name = numbers.get(segment.class_ids.get(self.word, "")) or words.get(word)
-        if name is None:
-            raise ConfigError(
-                f"dataset.class_list: {self.word} {word!r} of segment {segment.id} is in none of its classes"
-            )
-        return name
+        return numbers.get(segment.class_ids.get(self.word, "")) or words.get(word)
+
+    def _why_no_class(self, segment: Segment) -> str:
+        number = segment.class_ids.get(self.word)
+        of_number = f" (class {number})" if number else ""
+        return (
+            f"its {self.word} {segment.words[self.word]!r}{of_number} is in none of the classes of dataset.class_list"
+        )
 
     def _find(
         self, segments: list[Segment], of: dict[str, str], classes: list[str], choice: Choice, subset: str
@@ -139,10 +146,9 @@ class EpicKitchens(FileDataset):
             else:
                 self.entries.append(Entry(id, of[id], path, piece.video, {"segment": piece}))
         if not self.entries:
-            first = f"; {self.problems[0].id}: {self.problems[0].reason}" if self.problems else ""
             raise ConfigError(
-                f"dataset.root={self.root}: none of the {len(self.problems)} listed segments ({self.name}, "
-                f"{subset}) is there{first}"
+                f"dataset.root={self.root}: none of the {len(ids)} listed segments ({self.name}, "
+                f"{subset}) is there{first_of(self.problems)}"
             )
 
     def _path(self, segment: Segment) -> Path | ImageRange | None:
@@ -203,7 +209,7 @@ class EpicKitchens(FileDataset):
         if isinstance(path, ImageRange):
             return [path.first + i for i in indices]
         assert path is not None
-        numbers = sorted(int(n[-1]) for p in path.iterdir() if (n := re.findall(r"\d+", p.stem)))
+        numbers = find_series(path)[0].numbers
         known = (numbers[0], numbers[-1]) == (segment.start, segment.stop)
         return [numbers[i] for i in indices] if known else None
 

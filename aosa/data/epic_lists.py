@@ -138,17 +138,20 @@ def read_classes(path: Path, word: str) -> tuple[list[str], dict[str, str], dict
         word: ``verb`` or ``noun``.
 
     Raises:
-        ConfigError: see `read_segments`.
+        ConfigError: see `read_segments`; or a number that is none or there twice.
     """
     numbers: dict[str, str] = {}
     words: dict[str, str] = {}
     columns = (f"{word}_id", "class_key", f"{word}s")
-    for _, row in read_rows(path, columns, "dataset.class_list"):
-        numbers[row[f"{word}_id"]] = row["class_key"]
+    for place, row in read_rows(path, columns, "dataset.class_list"):
+        number = str(whole(row[f"{word}_id"], f"{path}: {place}", f"{word}_id"))
+        if number in numbers:
+            raise ConfigError(f"dataset.class_list={path}: {place}: the number {number} is there twice")
+        numbers[number] = row["class_key"]
         for narrated in re.findall(r"'([^']*)'", row[f"{word}s"]):
             words.setdefault(narrated, row["class_key"])
         words[row["class_key"]] = row["class_key"]
-    return list(numbers.values()), numbers, words
+    return [numbers[number] for number in sorted(numbers, key=int)], numbers, words
 
 
 def _video(text: str, place: str) -> str:

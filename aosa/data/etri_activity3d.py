@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from aosa.data.base import Entry, Problem
+from aosa.data.base import Entry, Problem, first_of
 from aosa.data.choose import Choice
 from aosa.data.class_map import check_classes
 from aosa.data.files import FileDataset
-from aosa.data.video_folder import EXTENSIONS
+from aosa.data.tables import read_lines
+from aosa.data.video_folder import video_stem
 from aosa.errors import ConfigError
 from aosa.options import check_choice
 
@@ -39,7 +40,8 @@ class EtriActivity3D(FileDataset):
         name, window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
 
     Class names are the data set's own, spelt as its page spells them. Videos of a list that are not there are
-    ``problems``; without a list none is known to be missing. Files of other names are counted in ``ignored``.
+    ``problems``, and so are those whose action is none of the 55, or is another than their label in the list says;
+    without a list none is known to be missing. Files of other names are counted in ``ignored``.
 
     Raises:
         ConfigError: no such folder or file, a list with a line that is none, an option out of range, an unknown
@@ -78,11 +80,15 @@ class EtriActivity3D(FileDataset):
         self.class_names = names if classes is None else check_classes(classes, names, name)
         self.ignored = 0
         there = self._scan()
-        ids = _read_list(Path(videos).expanduser()) if videos is not None else sorted(there)
+        ids = self._read_list(Path(videos).expanduser()) if videos is not None else sorted(there)
         by_class: dict[str, list[str]] = {}
         for id in ids:
-            if subset in ("all", "list") or (_person(id) % 3 == 0) == (subset == "test"):
+            if subset in ("test", "train") and (_person(id) % 3 == 0) != (subset == "test"):
+                continue
+            if 1 <= _action(id) <= len(names):
                 by_class.setdefault(names[_action(id) - 1], []).append(id)
+            elif classes is None:
+                self.problems.append(Problem(id, "rejected", f"its action {_action(id)} is none of the {len(names)}"))
         # Of all classes, whichever are kept: a manifest serves every run.
         chosen, missing = choice.choose(by_class, there)
         of = {id: class_name for class_name, own in by_class.items() for id in own if class_name in self.class_names}
@@ -92,7 +98,7 @@ class EtriActivity3D(FileDataset):
         if not self.entries:
             raise ConfigError(
                 f"dataset.root={root}: none of its videos is of subset {subset} and of the classes asked for "
-                f"({len(there)} files named as A001_P001_G001_C001.mp4, {self.ignored} others)"
+                f"({len(there)} files named as A001_P001_G001_C001.mp4, {self.ignored} others){first_of(self.problems)}"
             )
 
     def _scan(self) -> dict[str, Path]:
@@ -103,27 +109,48 @@ class EtriActivity3D(FileDataset):
             with os.scandir(folder) as content:
                 found = sorted(content, key=lambda entry: entry.name)
             for entry in found:
-                path, (stem, extension) = folder / entry.name, os.path.splitext(entry.name)
-                id = _id(stem)
+                path = folder / entry.name
                 if entry.is_dir():
+                    id = _id(entry.name)
                     if id is None:
                         # A link may lead round in a circle.
                         todo += [(path, depth + 1)] if depth < _DEPTH else []
                         continue
-                elif id is None or extension.lower() not in EXTENSIONS:
-                    self.ignored += 1
-                    continue
+                else:
+                    id = _id(video_stem(entry.name) or "")
+                    if id is None:
+                        self.ignored += 1
+                        continue
                 used = there.setdefault(id, path)
                 if used != path:
                     reason = f"the same video as {used.relative_to(self.root)}, which is used"
                     self.problems.append(Problem(path.relative_to(self.root).as_posix(), "rejected", reason))
         return there
 
+    def _read_list(self, path: Path) -> list[str]:
+        """The ids of a list, each once; a label that is not that of the video's action is a problem."""
+        ids: dict[str, None] = {}
+        for number, line in read_lines(path, "dataset.videos"):
+            words = line.split()
+            stem = os.path.splitext(words[0].replace("\\", "/").rsplit("/", 1)[-1])[0]
+            id = _id(stem)
+            if id is None:
+                raise ConfigError(
+                    f"dataset.videos={path}: line {number}: {line!r} does not begin with a name such as "
+                    "A001_P001_G001_C001.mp4"
+                )
+            if len(words) > 1 and words[1] != str(_action(id) - 1):
+                reason = f"line {number} gives it the label {words[1]}, and its action has {_action(id) - 1}"
+                self.problems.append(Problem(id, "rejected", reason))
+            else:
+                ids[id] = None
+        return list(ids)
+
 
 def _id(stem: str) -> str | None:
     """``A001/A001_P001_G001_C001``; None for a file of another name."""
     match = _NAME.fullmatch(stem)
-    return f"A{match[1]}/{stem}" if match and 1 <= int(match[1]) <= 55 else None
+    return f"A{match[1]}/{stem}" if match else None
 
 
 def _action(id: str) -> int:
@@ -132,28 +159,3 @@ def _action(id: str) -> int:
 
 def _person(id: str) -> int:
     return int(id.split("_")[1][1:])
-
-
-def _read_list(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"dataset.videos={path}: not a text file in UTF-8 with a video on each line") from None
-    ids: dict[str, None] = {}
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words:
-            continue
-        stem = os.path.splitext(words[0].replace("\\", "/").rsplit("/", 1)[-1])[0]
-        id = _id(stem)
-        if id is None:
-            raise ConfigError(
-                f"dataset.videos={path}: line {number}: {line!r} does not begin with a name such as "
-                "A001_P001_G001_C001.mp4"
-            )
-        if len(words) > 1 and words[1] != str(_action(id) - 1):
-            raise ConfigError(
-                f"dataset.videos={path}: line {number}: label {words[1]} is not that of {stem}, {_action(id) - 1}"
-            )
-        ids[id] = None
-    return list(ids)

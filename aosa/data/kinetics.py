@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from aosa.data.choose import Choice
 from aosa.data.class_map import check_classes
 from aosa.data.files import FileDataset
 from aosa.data.kinetics_lists import SUBSETS, Listed, find_annotation, read_annotation
-from aosa.data.video_folder import EXTENSIONS
+from aosa.data.video_folder import video_stem
 from aosa.errors import ConfigError
 from aosa.options import check_choice
 
@@ -23,9 +23,10 @@ class Kinetics(FileDataset):
 
     An entry's id is ``<class>/<youtube id>_<start>_<end>`` with six digits each, its group the YouTube video. A clip
     is looked for as ``<folder>/<class>/<youtube id>_<start>_<end>`` or without the class folder; as ``<youtube id>``
-    alone where the annotation has that video once; with any extension of `aosa.data.video_folder`, or as a folder of
-    numbered images. A class folder may have underscores for spaces and other letters' case, and lack quotes and
-    brackets. No file is opened and none is asked for its state: each folder is listed once.
+    alone where the annotation has that video once; with any extension of `aosa.data.video_folder`, or two of them
+    (``.mp4.mkv``), or as a folder of numbered images. Where there is no such file, times of fewer or more digits will
+    do, if one file alone has them. A class folder may have underscores for spaces and other letters' case, and lack
+    quotes and brackets. No file is opened and none is asked for its state: each folder is listed once.
 
     Args:
         root: what `folder` and `annotations` lie in.
@@ -39,7 +40,7 @@ class Kinetics(FileDataset):
         window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
 
     Listed videos that are not there are ``problems``, not errors; so are second files of one video, which are not
-    read.
+    read, and videos of a class that the annotation's ``labels`` lack.
 
     Raises:
         ConfigError: no such folder or file, an annotation or a manifest that is none, an option out of range, an
@@ -71,8 +72,10 @@ class Kinetics(FileDataset):
         check_choice("dataset", subset=(subset, tuple(SUBSETS)))
         choice = Choice(per_class, seed, manifest)
         path = find_annotation(self.root, subset) if annotations is None else Path(annotations).expanduser()
-        self.class_names, listed = read_annotation(path, subset)
-        if classes is not None:
+        self.class_names, listed, strange = read_annotation(path, subset)
+        if classes is None:
+            self.problems += strange
+        else:
             self.class_names = check_classes(classes, self.class_names, self.name)
         self.folder = self._folder(folder, subset)
         self._find(listed, choice)
@@ -94,7 +97,8 @@ class Kinetics(FileDataset):
             by_class.setdefault(clip.class_name, []).append(clip.id)
         files = self._scan({_plain(name) for name in by_class})
         once = Counter(clip.youtube_id for clip in listed)
-        paths = {clip.id: _path(clip, files, once[clip.youtube_id] == 1) for clip in listed}
+        other = _other_times(files, listed)
+        paths = {clip.id: _path(clip, files, other, once[clip.youtube_id] == 1) for clip in listed}
         # Of all classes, whichever are kept: a manifest serves every run.
         chosen, missing = choice.choose(by_class, {id for id, path in paths.items() if path})
         clips = {clip.id: clip for clip in listed if clip.class_name in kept}
@@ -103,7 +107,7 @@ class Kinetics(FileDataset):
                 self.entries.append(Entry(id, clips[id].class_name, paths[id], clips[id].youtube_id))
         for id in missing:
             if id in clips:
-                self.problems.append(Problem(id, "missing", self._why_missing(clips[id], files)))
+                self.problems.append(Problem(id, "missing", self._why_missing(clips[id], files, other)))
         if not self.entries:
             first = next(iter(clips.values()), listed[0])
             raise ConfigError(
@@ -119,13 +123,13 @@ class Kinetics(FileDataset):
             with os.scandir(folder) as content:
                 there = sorted(content, key=lambda entry: entry.name)
             for entry in there:
-                stem, extension = os.path.splitext(entry.name)
+                stem = video_stem(entry.name)
                 if entry.is_dir():
                     if folder is self.folder and _plain(entry.name) in classes:
                         todo.append((_plain(entry.name), folder / entry.name))
                         continue
                     stem = entry.name
-                elif extension.lower() not in EXTENSIONS:
+                elif stem is None:
                     continue
                 path = folder / entry.name
                 used = files.setdefault(stem, {}).setdefault(class_name, path)
@@ -134,7 +138,12 @@ class Kinetics(FileDataset):
                     self.problems.append(Problem(self._below(path), "rejected", reason))
         return files
 
-    def _why_missing(self, clip: Listed, files: Mapping[str, Mapping[str, Path]]) -> str:
+    def _why_missing(
+        self, clip: Listed, files: Mapping[str, Mapping[str, Path]], other: Mapping[tuple[str, int, int], list[str]]
+    ) -> str:
+        stems = other.get((clip.youtube_id, *clip.times), [])
+        if len(stems) > 1:
+            return f"{clip.stem} is not there, and several could be it: {', '.join(stems)}"
         elsewhere = list(files.get(clip.stem, {}).values())
         if elsewhere:
             return f"it is not in the folder of its class; {self._below(elsewhere[0])} is there"
@@ -144,8 +153,26 @@ class Kinetics(FileDataset):
         return path.relative_to(self.root).as_posix()
 
 
-def _path(clip: Listed, files: Mapping[str, Mapping[str, Path]], alone: bool) -> Path | None:
-    for stem in (clip.stem, clip.youtube_id) if alone else (clip.stem,):
+def _other_times(files: Mapping[str, object], listed: Sequence[Listed]) -> dict[tuple[str, int, int], list[str]]:
+    """The stems of files with times that are not written as the list has them (``_7_17``, ``_7.0_17.0``), by YouTube
+    id, start and end; none that is the name of another listed video."""
+    names = {name for clip in listed for name in (clip.stem, clip.youtube_id)}
+    stems = defaultdict(list)
+    for stem in files:
+        match = re.fullmatch(r"(.+)_([0-9]+)(?:\.[0-9]+)?_([0-9]+)(?:\.[0-9]+)?", stem)
+        if match and stem not in names:
+            stems[match[1], int(match[2]), int(match[3])].append(stem)
+    return dict(stems)
+
+
+def _path(
+    clip: Listed,
+    files: Mapping[str, Mapping[str, Path]],
+    other: Mapping[tuple[str, int, int], list[str]],
+    alone: bool,
+) -> Path | None:
+    stems = other.get((clip.youtube_id, *clip.times), [])
+    for stem in (clip.stem, *(stems if len(stems) == 1 else ()), *((clip.youtube_id,) if alone else ())):
         there = files.get(stem, {})
         path = there.get(_plain(clip.class_name)) or there.get("")
         if path is not None:

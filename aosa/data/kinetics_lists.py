@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aosa.data.tables import read_rows, safe_name, whole
+from aosa.data.base import Problem
+from aosa.data.tables import read_json, read_rows, safe_name, whole
 from aosa.errors import ConfigError
 
 # What publishers call a subset, in annotations and as names of files and folders.
@@ -26,6 +26,12 @@ class Listed:
     class_name: str
     youtube_id: str
     stem: str
+
+    @property
+    def times(self) -> tuple[int, int]:
+        """Start and end in seconds."""
+        start, end = self.stem.rsplit("_", 2)[1:]
+        return int(start), int(end)
 
     @property
     def id(self) -> str:
@@ -60,8 +66,9 @@ def find_annotation(root: Path, subset: str) -> Path:
     )
 
 
-def read_annotation(path: Path, subset: str) -> tuple[list[str], list[Listed]]:
-    """The class names and the clips of a subset, each once, in the order of the file.
+def read_annotation(path: Path, subset: str) -> tuple[list[str], list[Listed], list[Problem]]:
+    """The class names and the clips of a subset, each once, in the order of the file; and those clips whose label is
+    none of the ``labels``.
 
     Args:
         path: a CSV (``label,youtube_id,time_start,time_end[,split]``), the official JSON
@@ -75,7 +82,7 @@ def read_annotation(path: Path, subset: str) -> tuple[list[str], list[Listed]]:
 
     Raises:
         ConfigError: a file that is none of these, a value that is none, two labels for one clip (the message names
-            the line, or the JSON's key), or no clip of the subset.
+            the line, or the JSON's key), or no clip of the subset and of the labels.
     """
     labels: list[str] = []
     if path.suffix.lower() == ".json":
@@ -83,9 +90,13 @@ def read_annotation(path: Path, subset: str) -> tuple[list[str], list[Listed]]:
     else:
         rows = list(_read_csv(path, subset))
     clips: dict[str, tuple[str, Listed]] = {}
+    strange: list[Problem] = []
+    known = set(labels)
     for place, clip in rows:
-        if labels and clip.class_name not in labels:
-            raise ConfigError(f"{path}: {place}: {clip.class_name!r} is none of the {len(labels)} labels")
+        if labels and clip.class_name not in known:
+            reason = f"its class {clip.class_name!r} is none of the {len(labels)} labels of {path.name}"
+            strange.append(Problem(clip.id, "rejected", reason))
+            continue
         first, before = clips.setdefault(clip.stem, (place, clip))
         if before != clip:
             raise ConfigError(
@@ -93,9 +104,10 @@ def read_annotation(path: Path, subset: str) -> tuple[list[str], list[Listed]]:
                 f"{clip.class_name!r}"
             )
     if not clips:
-        raise ConfigError(f"dataset.annotations={path}: no video of subset {subset} in it")
+        of_labels = f" whose class is one of its {len(labels)} labels; {strange[0].reason}" if strange else ""
+        raise ConfigError(f"dataset.annotations={path}: no video of subset {subset} in it{of_labels}")
     listed = [clip for _, clip in clips.values()]
-    return labels or sorted({clip.class_name for clip in listed}), listed
+    return labels or sorted({clip.class_name for clip in listed}), listed, strange
 
 
 def _read_csv(path: Path, subset: str) -> Iterator[tuple[str, Listed]]:
@@ -106,8 +118,8 @@ def _read_csv(path: Path, subset: str) -> Iterator[tuple[str, Listed]]:
 
 
 def _read_json(path: Path, subset: str) -> tuple[list[str], list[tuple[str, Listed]]]:
+    data = read_json(path, "dataset.annotations")
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
         labels = [str(label) for label in data.get("labels", [])]
         items = [(str(key), item, str(item["subset"]).lower()) for key, item in data.get("database", data).items()]
         rows = []
@@ -117,9 +129,7 @@ def _read_json(path: Path, subset: str) -> tuple[list[str], list[tuple[str, List
                 about = about[0] if isinstance(about, list) else about  # of ActivityNet's form
                 span = None if _TIMES.search(key) else about["segment"]
                 rows.append((f"video {key!r}", _clip(about["label"], key, span, f"{path}: video {key!r}")))
-    except OSError as error:
-        raise ConfigError(f"dataset.annotations={path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"dataset.annotations={path}: neither the official JSON of Kinetics nor that of 3D-ResNets-PyTorch "
             f"({type(error).__name__}: {error})"

@@ -13,6 +13,7 @@ from aosa.data.base import Entry
 from aosa.data.preprocess import Geometry
 from aosa.data.pyannot import read_pyannot
 from aosa.data.ucf101 import UCF101
+from aosa.data.video_folder import video_stem
 
 _HEIGHT, _WIDTH = 240, 320
 
@@ -60,7 +61,9 @@ class UCF10124(UCF101):
         return [name for name in super().all_classes() if name in annotated]
 
     def listed(self) -> Iterator[tuple[str, Path]]:
-        return ((c, path) for c, path in super().listed() if self.tubes.get(f"{c}/{path.name.removesuffix('.avi')}"))
+        return (
+            (c, path) for c, path in super().listed() if self.tubes.get(f"{c}/{video_stem(path.name) or path.name}")
+        )
 
     def annotate(self, clip: Clip, entry: Entry, indices: tuple[int, ...], geometry: Geometry) -> None:
         height, width = geometry.source_size

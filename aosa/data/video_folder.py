@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,14 @@ from aosa.data.files import FileDataset
 from aosa.errors import ConfigError
 
 EXTENSIONS = (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+
+
+def video_stem(name: str) -> str | None:
+    """A file's name without the extension of a video, or the several of ``clip.mp4.mkv``; None for other files."""
+    stem, extension = os.path.splitext(name)
+    if extension.lower() not in EXTENSIONS or not stem:
+        return None
+    return video_stem(stem) or stem
 
 
 class VideoFolder(FileDataset):

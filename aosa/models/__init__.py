@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aosa.clip import InputSpec
+from aosa.data.class_names import read_class_names
 from aosa.errors import CheckpointError, ConfigError
 from aosa.models.base import VideoModel
 from aosa.models.checkpoints import load_weights
@@ -44,7 +45,7 @@ def build_model(
         spec: its input; a mapping holds the arguments of `InputSpec`.
         name: what folders and tables call it.
         class_names: K names; or the name of a list that comes with the package (``ucf101``, ``kinetics400``), or the
-            path of a text file with one name per line.
+            path of a file of names, see `aosa.data.class_names.read_class_list`.
         weights: default weights, a file that comes with the package or a path.
         checkpoint: the user's weights, taken instead; ``random`` draws weights from a seed, for tests and benchmarks.
         hint: how to get the weights, said when they are not there.
@@ -78,7 +79,7 @@ def build_model(
         network,
         spec,
         name=name,
-        class_names=read_class_names(class_names),
+        class_names=None if class_names is None else read_class_names(class_names, "model.class_names"),
         target_layer=target_layer,
         device=device,
         precision=precision,
@@ -119,33 +120,10 @@ def load_model(name: str, *, num_classes: int | None = None, **options: object) 
         if "num_classes" not in config.network:
             raise ConfigError(f"model {name} has no model.network.num_classes: its head has one size")
         config.network.num_classes = num_classes
-        names = read_class_names(config.class_names)
-        if "class_names" not in options and names is not None and len(names) != num_classes:
-            config.class_names = None
+        if "class_names" not in options and config.class_names is not None:
+            names = read_class_names(config.class_names, "model.class_names")
+            config.class_names = config.class_names if len(names) == num_classes else None
     return build(config)
-
-
-def read_class_names(source: str | Sequence[str] | None) -> list[str] | None:
-    """Class names from a list, a packaged list's name, or a text file with one per line.
-
-    Raises:
-        ConfigError: neither a file nor a packaged list.
-    """
-    if source is None or not isinstance(source, str):
-        return None if source is None else list(source)
-    lists = files("aosa") / "assets" / "classes"
-    asset, path = lists / f"{source}.txt", Path(source).expanduser()
-    if "/" not in source and asset.is_file():
-        text = asset.read_text(encoding="utf-8")
-    elif path.is_file():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ConfigError(f"model.class_names={source}: not a text file in UTF-8 with one name per line") from None
-    else:
-        names = sorted(p.name.removesuffix(".txt") for p in lists.iterdir())
-        raise ConfigError(f"model.class_names={source}: neither a text file nor one of {', '.join(names)}")
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def randomise(network: nn.Module, seed: object) -> None:

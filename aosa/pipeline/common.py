@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import subprocess
 import sys
 import time
@@ -210,31 +211,57 @@ class Job:
     def fixed_target(self) -> int | None:
         """The class to explain when it is the same for all clips; None when each has its own.
 
+        A number is an index, or a class's name where the model has a class of this name and no other at this index;
+        ``index:30`` and ``class:30`` say which is meant.
+
         Raises:
-            ConfigError: out of range, or an unknown name.
+            ConfigError: out of range, an unknown name, or a number that is the index of one class and the name of
+                another.
         """
         rule, model = self.config.target, self.model
         if rule in ("label", "predicted"):
             return None
         if isinstance(rule, bool) or not isinstance(rule, int | str):
             raise ConfigError(f"target={rule}: give label, predicted, an index or a class name")
-        names = model.class_names
-        if isinstance(rule, int) or rule.removeprefix("-").isdigit():
-            if names is not None and not 0 <= int(rule) < len(names):
-                raise ConfigError(
-                    f"target={rule} is out of range: model {model.name} has classes 0 to {len(names) - 1}"
-                )
-            return int(rule)
-        if names is None or rule in names:
-            return model.class_index(rule)
+        text, names = str(rule), model.class_names or []
+        kind, _, value = text.partition(":")
+        if text not in names and kind in ("index", "class"):
+            return self._class_at(value) if kind == "index" else self._class_of(value)
+        if not re.fullmatch("-?[0-9]+", text):
+            return self._class_of(text)
+        if text not in names:
+            return self._class_at(text)
+        named, index = names.index(text), int(text)
+        if index != named and 0 <= index < len(names):
+            raise ConfigError(
+                f"target={text} is the index of class {names[index]!r} and the name of class {named} of model "
+                f"{model.name}: give target=index:{text} or target=class:{text}"
+            )
+        return named
+
+    def _class_at(self, index: str) -> int:
+        names = self.model.class_names
+        if not re.fullmatch("-?[0-9]+", index):
+            raise ConfigError(f"target={self.config.target}: give a whole number after index:")
+        if names is not None and not 0 <= int(index) < len(names):
+            raise ConfigError(
+                f"target={self.config.target} is out of range: model {self.model.name} has classes 0 to "
+                f"{len(names) - 1}"
+            )
+        return int(index)
+
+    def _class_of(self, name: str) -> int:
+        names = self.model.class_names
+        if names is None or name in names:
+            return self.model.class_index(name)
         folded = {n.casefold(): n for n in names}
-        close = difflib.get_close_matches(rule.casefold(), folded, n=1)
+        close = difflib.get_close_matches(name.casefold(), folded, n=1)
         hint = (
             f"did you mean {folded[close[0]]!r}?"
             if close
             else f"it has {', '.join(names[:10])}" + " …" * (len(names) > 10)
         )
-        raise ConfigError(f"target={rule}: model {model.name} has no such class; {hint}")
+        raise ConfigError(f"target={self.config.target}: model {self.model.name} has no such class; {hint}")
 
 
 def mapped(dataset: VideoDataset, class_name: str) -> str:

@@ -69,6 +69,7 @@ DISPLAY_NAMES = {
     "etri_activity3d": "ETRI-Activity3D",
     "moving_shapes": "Moving shapes",
     "video_folder": "Video folder",
+    "video_list": "Video list",
     # columns
     "deletion": "Deletion",
     "insertion": "Insertion",

@@ -19,7 +19,7 @@ _SAME = {
     "seed": "of all draws",
     "checkpoint": "weights instead of `weights`: a file, or random",
     "weights": "file of the weights: below data_root, or one of the package",
-    "class_names": "a packaged list, a text file with a name per line, or a list",
+    "class_names": "a packaged list, a file of names, or a list",
     "target_layer": "the layer that Grad-CAM and its like read",
     "channels_last": "memory layout: usually the faster one for 3D convolutions",
     "hint": "what the error says where the weights are missing",

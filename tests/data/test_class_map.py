@@ -51,7 +51,7 @@ def test_neither_file_nor_name():
         read_class_map("kinetics")
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [b\n", "a: 1\n"])
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [b\n", "a: 1\n", "a: b\na: c\n", "\t"])
 def test_file_that_is_no_mapping_of_names(tmp_path, text):
     (tmp_path / "map.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"dataset\.class_map"):

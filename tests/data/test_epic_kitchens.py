@@ -274,8 +274,20 @@ def test_class_list_joins_words(root, verbs):
 
 
 def test_word_that_no_class_has(root, verbs):
-    with pytest.raises(ConfigError, match=r"dataset\.class_list: verb 'turn-on' of segment P01_01/2 is in none"):
-        actions(root, class_list=verbs)
+    dataset = actions(root, class_list=verbs, background=False)
+    assert "P01_01/2" not in {e.id for e in dataset.entries}
+    problem = next(p for p in dataset.problems if p.id == "P01_01/2")
+    reason = "its verb 'turn-on' (class 12) is in none of the classes of dataset.class_list"
+    assert (problem.kind, problem.reason) == ("rejected", reason)
+
+
+def test_class_list_in_another_order(verbs):
+    header, *rows = verbs.read_text().splitlines()
+    verbs.write_text("\n".join([header, *reversed(rows)]))
+    assert read_classes(verbs, "verb")[0] == ["take", "open", "shut"]
+    verbs.write_text("\n".join([header, rows[0], rows[0]]))
+    with pytest.raises(ConfigError, match=r"verbs\.csv: line 3: the number 0 is there twice"):
+        read_classes(verbs, "verb")
 
 
 def test_folders_alone(tmp_path):

@@ -183,6 +183,52 @@ def test_bare_youtube_id_needs_one_clip_of_that_video(root):
     assert len(dataset.problems) == 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["-nocCq4v1mM_417_427.mp4", "-nocCq4v1mM_000417_000427.mp4.MKV", "-nocCq4v1mM_0417_427.0.webm"],
+)
+@pytest.mark.parametrize("folder", [KNOT, "."])
+def test_file_named_as_crawlers_name_it(root, folder, name):
+    """Times of other digits than the annotation's, and an extension more than the file has need of."""
+    (root / f"val/{IDS[0]}.mp4").rename(root / "val" / folder / name)
+    dataset = Kinetics400(root)
+    assert (ids(dataset), dataset.problems) == ([IDS[0], IDS[2], IDS[1]], [])
+    assert dataset.entries[0].path == root / "val" / folder / name
+
+
+def test_files_that_could_both_be_a_video(root):
+    (root / f"val/{IDS[0]}.mp4").unlink()
+    dataset = Kinetics400(touch(root, "val/-nocCq4v1mM_417_427.mp4", "val/-nocCq4v1mM_0417_0427.mp4"))
+    assert [(p.id, p.reason) for p in dataset.problems] == [
+        (
+            IDS[0],
+            "-nocCq4v1mM_000417_000427 is not there, and several could be it: -nocCq4v1mM_0417_0427, "
+            "-nocCq4v1mM_417_427",
+        )
+    ]
+
+
+def test_name_of_another_video_is_not_taken_for_other_times(root):
+    """A YouTube id may end as times do."""
+    with (root / "val.csv").open("a") as file:
+        file.write(f"\n{KNOT},ab,1,23456,val\n{KNOT},ab_1_23456,0,10,val\n")
+    dataset = Kinetics400(touch(root, f"val/{KNOT}/ab_1_23456.mp4"))
+    assert [p.id for p in dataset.problems] == [f"{KNOT}/ab_000001_023456"]
+    assert ids(dataset)[2] == f"{KNOT}/ab_1_23456_000000_000010"
+
+
+def test_class_that_the_labels_lack_is_a_problem(root):
+    content = resnets()
+    content["labels"] = [KNOT]
+    (root / "val.csv").unlink()
+    (root / "kinetics700.json").write_text(json.dumps(content))
+    dataset = Kinetics400(root)
+    assert ids(dataset) == [IDS[0], IDS[2]]
+    reason = f"its class {HEAD!r} is none of the 1 labels of kinetics700.json"
+    assert [(p.id, p.kind, p.reason) for p in dataset.problems] == [(IDS[1], "rejected", reason)]
+    assert Kinetics400(root, classes=[KNOT]).problems == []
+
+
 def test_classes(root):
     dataset = Kinetics400(root, classes=[HEAD])
     assert (ids(dataset), dataset.class_names) == ([IDS[1]], [HEAD])
@@ -232,15 +278,16 @@ def test_row_that_comes_twice_is_one_video(root):
     ("text", "message"),
     [
         ("[]", "neither the official JSON of Kinetics nor that of 3D-ResNets"),
-        ("no json", "neither the official JSON"),
-        ("[" * 100_000, "neither the official JSON"),
+        ("no json", r"other\.json: not JSON"),
+        ("[" * 100_000, r"other\.json: not JSON"),
+        ('{"x": {}, "x": {}}', r"other\.json: not JSON \('x' comes twice in one object\)"),
         ('{"x": {"subset": "val"}}', r"KeyError: 'annotations'"),
         ('{"x": {"subset": "val", "annotations": {"label": "a"}}}', r"KeyError: 'segment'"),
         ('{"x": {"subset": "val", "annotations": {"label": "a", "segment": [1]}}}', r"neither the official"),
         ('{"../x": {"subset": "val", "annotations": {"label": "a", "segment": [1, 2]}}}', r"youtube_id='\.\./x'"),
         (
             '{"labels": ["b"], "database": {"x": {"subset": "val", "annotations": {"label": "a", "segment": [1, 2]}}}}',
-            r"video 'x': 'a' is none of the 1 labels",
+            r"no video of subset val in it whose class is one of its 1 labels; its class 'a' is none of the 1 labels",
         ),
         ("{}", "no video of subset val in it"),
     ],

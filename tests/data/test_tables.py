@@ -28,7 +28,9 @@ def test_mark_line_ends_blank_lines_quotes_and_order_of_columns(tmp_path):
         (b"a;b\n1;2\n", r"line 1 lacks a, b; expected a header with a,b, found a;b"),
         (b"a,b\n1,2\n3\n", r"^dataset\.annotations=[^ ]*t\.csv: line 3 has 1 fields, the header has 2"),
         (b"a,b\n1,2,3\n", r"^dataset\.annotations=[^ ]*t\.csv: line 2 has 3 fields, the header has 2"),
-        (b"a,b\n\xff,1\n", r"not a CSV file in UTF-8"),
+        (b"a,b,a\n1,2,3\n", r"line 1 has two columns a"),
+        (b"a,b\n\0,1\n", r"t\.csv: not a text file \(it holds zero bytes"),
+        (b"\xff\xfea\0,\0b", r"its byte-order mark says utf-16-le, and it is not"),
     ],
 )
 def test_file_that_is_no_such_table(tmp_path, content, message):

@@ -66,6 +66,56 @@ def test_missing_video_whose_case_alone_differs(root):
     assert UCF101(root).problems[0].reason.endswith("; v_HandstandPushups_g01_c01.avi differs only in case")
 
 
+@pytest.mark.parametrize("name", ["mp4", "AVI", "MKV", "webm", "avi.mp4"])
+def test_video_of_another_extension_than_listed(root, name):
+    path = root / "UCF-101/Archery" / f"v_Archery_g01_c02.{name}"
+    (root / "UCF-101/Archery/v_Archery_g01_c02.avi").rename(path)
+    dataset = UCF101(root)
+    assert (len(dataset), dataset.problems) == (4, [])
+    assert (dataset.entries[1].id, dataset.entries[1].path) == ("Archery/v_Archery_g01_c02", path)
+
+
+def test_videos_of_several_other_extensions(root):
+    path = root / "UCF-101/Archery/v_Archery_g01_c02.avi"
+    path.rename(path.with_suffix(".mp4"))
+    path.with_suffix(".mkv").touch()
+    reason = (
+        "UCF-101/Archery/v_Archery_g01_c02.avi is not there, and several could be it: v_Archery_g01_c02.mkv, "
+        "v_Archery_g01_c02.mp4"
+    )
+    assert [(p.id, p.kind, p.reason) for p in UCF101(root).problems] == [
+        ("Archery/v_Archery_g01_c02", "missing", reason)
+    ]
+    path.touch()
+    assert UCF101(root).entries[1].path == path, "the listed one is taken"
+
+
+def test_class_that_the_class_list_lacks_is_a_problem(root):
+    (root / "ucfTrainTestlist/classInd.txt").write_text("1 Archery\n2 YoYo\n")
+    dataset = UCF101(root)
+    assert len(dataset) == 3
+    reason = "its class 'HandstandPushups' is none of the 2 of the class list"
+    assert [(p.id, p.kind, p.reason) for p in dataset.problems] == [(HANDSTAND, "rejected", reason)]
+    assert UCF101(root, classes=["Archery"]).problems == []
+
+
+def test_number_of_another_class_and_a_video_that_is_listed_twice(root):
+    path = root / "ucfTrainTestlist/trainlist01.txt"
+    path.write_text("YoYo/v_YoYo_g08_c01.avi 3\n" * 2 + "YoYo/v_YoYo_g08_c02.avi 2\n")
+    dataset = UCF101(root, subset="train")
+    assert ids(dataset) == ["YoYo/v_YoYo_g08_c01"]
+    assert [(p.id, p.reason) for p in dataset.problems] == [
+        ("YoYo/v_YoYo_g08_c01", "it is listed a second time"),
+        ("YoYo/v_YoYo_g08_c02", "trainlist01.txt gives it the number 2, and its class has 3"),
+    ]
+
+
+def test_class_list_whose_numbers_have_a_hole(root):
+    (root / "ucfTrainTestlist/classInd.txt").write_text("1 Archery\n3 YoYo\n")
+    with pytest.raises(ConfigError, match=r"classInd\.txt: the numbers must count .*, and 2 is missing"):
+        UCF101(root)
+
+
 def test_missing_folder_whose_case_alone_differs(root):
     (root / "UCF-101/HandstandPushups").rename(root / "UCF-101/HandStandPushups")
     reason = UCF101(root).problems[0].reason
@@ -169,7 +219,7 @@ def test_frames_layout_fingerprint_changes_with_one_image(frames_root):
 @pytest.mark.parametrize("text", ['{"videos": []}', '{"labels": [], "database": {"v": {}}}', "[]", "no json"])
 def test_json_of_something_else(frames_root, text):
     (frames_root / "ucf101_01.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"ucf101_01\.json: not an annotation of 3D-ResNets-PyTorch"):
+    with pytest.raises(ConfigError, match=r"ucf101_01\.json: not (an annotation of 3D-ResNets-PyTorch|JSON)"):
         UCF101(frames_root, layout="frames")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from aosa import load_map
-from aosa.config import quoted
+from aosa import VideoModel, load_map
+from aosa.config import compose, quoted
+from aosa.errors import ConfigError
 from aosa.models import load_model
 from aosa.models.r3d50 import R3D50
 from aosa.models.r3d_tiny import R3DTiny
+from aosa.pipeline.common import Job
+from tests.helpers import SPEC, Small3D
 from tests.running import Ended, common_options, run, snapshot, write_audio
 
 CHEAP = "explainer=random"
@@ -165,6 +169,56 @@ def test_target_by_name_and_by_index(tmp_path, target, index):
     assert explain(tmp_path, CHEAP, "dataset.size=1", f"target={target}").status == 0
     (path,) = (tmp_path / "out").rglob("*.b2nd")
     assert load_map(path)[1]["target"] == index
+
+
+NUMBERS = ["30", "x", "5", "three", "class:7", "5 a"]  # names of the six classes
+
+
+@pytest.mark.parametrize(
+    ("target", "index"),
+    [
+        ("1", 1),  # no class has this name
+        ("30", 0),  # no class has this index
+        ('"30"', 0),
+        ("index:5", 5),
+        ("class:5", 2),
+        ("class:three", 3),
+        ("class:class:7", 4),
+        ("class:7", 4),
+        ("5 a", 5),
+    ],
+)
+def test_names_that_are_numbers(target, index):
+    model = VideoModel(Small3D(6), SPEC, name="net", class_names=NUMBERS, device="cpu")
+    assert job_of(model, target).fixed_target == index
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            "5",
+            "target=5 is the index of class '5 a' and the name of class 2 of model net: give target=index:5 or "
+            "target=class:5",
+        ),
+        ("index:6", "target=index:6 is out of range: model net has classes 0 to 5"),
+        ("index:x", "target=index:x: give a whole number after index:"),
+        ("class:8", "target=class:8: model net has no such class"),
+        ('"²"', "target=²: model net has no such class"),
+        ("31", "target=31 is out of range"),
+        ("true", "target=True: give label, predicted, an index or a class name"),
+    ],
+)
+def test_numbers_that_are_no_class_or_two(target, message):
+    model = VideoModel(Small3D(6), SPEC, name="net", class_names=NUMBERS, device="cpu")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        job_of(model, target).fixed_target  # noqa: B018
+
+
+def job_of(model: VideoModel, target: str) -> Job:
+    job = Job(compose("explain", ["model=r3d_tiny", "dataset=moving_shapes", "explainer=random", f"target={target}"]))
+    job.model = model
+    return job
 
 
 def test_class_list_longer_than_the_head(tmp_path):
