@@ -51,6 +51,13 @@ class Metric(ABC):
         with torch.no_grad(), model.frozen():
             return {"target": target, **self.score(model, clip, saliency.to(torch.float32).cpu(), target)}
 
+    def check(self, model: VideoModel) -> None:  # noqa: B027  most metrics refuse none
+        """Refuse a model that the metric is not defined for, as `aosa.explainers.base.Explainer.check`.
+
+        Raises:
+            ConfigError: naming what is possible.
+        """
+
     @abstractmethod
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """The metric itself."""

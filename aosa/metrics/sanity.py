@@ -64,6 +64,10 @@ class Sanity(Metric):
         self.seed = seed
         self.stages = None if stages is None else list(stages)
 
+    def check(self, model: VideoModel) -> None:
+        """See `Metric.check`."""
+        self.explainer.check(model)
+
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""
         names, likeness = [], []
@@ -83,7 +87,7 @@ class Sanity(Metric):
         """The name of each stage, and the map once it too is random: what Fig. 8 shows."""
         randomised = copy.copy(model)
         network = randomised.network = copy.deepcopy(model.network)
-        x = clip.tensor(model.spec)[None].to(model.device).contiguous(memory_format=model.memory_format)
+        x = model.arranged(clip.tensor(model.spec)[None])
         drawn, redone = redrawn(network, self.seed), nn.ModuleList()
         for stage, layers, keys in self._plan(randomised, x):
             network.load_state_dict({key: drawn[key] for key in keys}, strict=False)
@@ -125,7 +129,7 @@ def stages_of(network: nn.Module, x: Tensor) -> list[list[str]]:
     after the layer before it, in one list. A network without any is one layer, named ``""``.
 
     Args:
-        x: B×3×T×H×W normalised.
+        x: clips as the network takes them, see `aosa.models.base.VideoModel.arranged`.
     """
     called: dict[nn.Module, int] = {}
 

@@ -294,6 +294,9 @@ def _model(cfg: DictConfig, dataset: VideoDataset, fabric: Fabric) -> VideoModel
             torch.manual_seed(key_seed(cfg.seed, "head"))
             replace_head(model.network, len(names))
         model.class_names = names
+    if model.head not in ("softmax", "probabilities"):
+        raise ConfigError(f"model.head={model.head}: training is for one class of several, model.head=softmax")
+    model.trial()
     return model
 
 
