@@ -182,7 +182,7 @@ def settle(network: nn.Module, spec: InputSpec, layout: str = "BCTHW") -> None:
 
 @torch.no_grad()
 def set_statistics(network: nn.Module, part: nn.Module, x: Tensor) -> None:
-    """Set the batch-norm statistics of a part of a network to those of an input of the network; it is in evaluation mode
+    """Set the batch-norm statistics of a part of a network to those of an input of the whole; it is in evaluation mode
     afterwards."""
     network.eval()
     norms = [m for m in part.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

@@ -31,7 +31,8 @@ from aosa.errors import AosaError, CheckpointError, ConfigError
 from aosa.files import whole_file, write_atomic, write_csv
 from aosa.models import VideoModel, randomise
 from aosa.models.base import pick_device
-from aosa.models.checkpoints import replace_head, torch_load
+from aosa.models.checkpoint_files import torch_load
+from aosa.models.checkpoints import replace_head
 from aosa.options import check_choice, check_range, check_whole
 from aosa.pipeline.common import FAILED, check_common, choice, environment, mapped
 from aosa.pipeline.store import digest
