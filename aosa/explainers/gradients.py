@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aosa.errors import ConfigError
-from aosa.models.base import VideoModel
+from aosa.models.base import VideoModel, leaves_autograd
 
 OUTPUTS = ("logit", "probability")
 
@@ -31,9 +31,15 @@ def check_layer_gradient(model: VideoModel, layer: str | Sequence[str] | None) -
         ConfigError: naming the layers, or methods that need no gradient.
     """
     x = torch.zeros(1, 3, model.spec.frames, *model.spec.size)
-    with model.frozen():
-        logits, features = capture(model, chosen_layers(model, layer), lambda: model.logits(x))
-        gradients_of(model, logits[0, 0], features, "the layer")
+    layers = chosen_layers(model, layer)
+    try:
+        with model.frozen():
+            logits, features = capture(model, layers, lambda: model.logits(x))
+            gradients_of(model, logits[0, 0], features, "the layer")
+    except RuntimeError as error:
+        if leaves_autograd(error):
+            raise ConfigError(_no_gradient(model, "the layer")) from error
+        raise
 
 
 def gradients_of(model: VideoModel, score: Tensor, inputs: Sequence[Tensor], where: str) -> Sequence[Tensor]:

@@ -175,7 +175,7 @@ class VideoModel:
             with self.frozen(), torch.enable_grad():
                 return self.logits(x).requires_grad
         except RuntimeError as error:
-            if "requires grad" in str(error) or "Inference tensors" in str(error):  # it leaves autograd, for numpy say
+            if leaves_autograd(error):
                 return False
             raise
 
@@ -344,6 +344,11 @@ class VideoModel:
             f"class {class_name!r} is not among the {len(self.class_names)} classes of model {self.name}{hint}. "
             f"Map it with dataset.class_map, or use target=predicted"
         )
+
+
+def leaves_autograd(error: RuntimeError) -> bool:
+    """Whether a pass failed because the network takes its tensors where gradients cannot follow, to numpy say."""
+    return "requires grad" in str(error) or "Inference tensors" in str(error)
 
 
 def failed_pass(x: Tensor, layout: str, error: Exception) -> str:
