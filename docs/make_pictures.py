@@ -178,7 +178,7 @@ def game() -> Figure:
             shown = torch.where((rank < count) == (name == "Insertion"), x, make_fill(first, x, model.spec))
             rows[name].append(model.spec.denormalise(shown)[FRAME].numpy())
             with torch.no_grad():
-                notes[name].append(f"f = {float(model.probabilities(shown[None])[0, target]):.2f}")
+                notes[name].append(f"f = {float(model.scores(shown[None])[0, target]):.2f}")
     return picture_grid(rows, heads=[f"{100 * count / voxels:.0f} %" for count in steps], notes=notes)
 
 

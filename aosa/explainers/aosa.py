@@ -14,7 +14,7 @@ from aosa.models.base import VideoModel
 from aosa.options import check_choice, check_whole
 from aosa.removal.draws import PatchDraws
 from aosa.removal.fills import FILLS, make_fill
-from aosa.removal.forward import masked_probabilities
+from aosa.removal.forward import masked_scores
 from aosa.removal.tubes import AdaptiveMasks
 from aosa.removal.weighting import WEIGHTINGS, weighted_map
 
@@ -122,11 +122,11 @@ class AOSA(Explainer):
         """See `Explainer.explain`."""
         x = clip.tensor(model.spec).to(model.device)
         masks = self.masks(clip, model.spec)
-        base = float(model.probabilities(x[None])[0, target])
+        base = float(model.scores(x[None])[0, target])
         if self.fill == "sampled":
             draws = PatchDraws(x, masks, margin=self.margin, samples=self.samples, seed=self.seed, clip_id=clip.id)
-            scores = masked_probabilities(model, x, draws, draws.fill, target).reshape(len(masks), -1).mean(axis=1)
+            scores = masked_scores(model, x, draws, draws.fill, target).reshape(len(masks), -1).mean(axis=1)
         else:
             fill = make_fill(self.fill, x, model.spec, margin=self.margin, window=self.window)
-            scores = masked_probabilities(model, x, masks, fill, target)
+            scores = masked_scores(model, x, masks, fill, target)
         return weighted_map(masks, scores, base, self.weighting)

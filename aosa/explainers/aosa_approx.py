@@ -11,6 +11,7 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.errors import ConfigError
 from aosa.explainers.aosa import AOSA
+from aosa.explainers.gradients import check_gradient, gradients_of
 from aosa.models.base import VideoModel
 from aosa.options import check_choice
 from aosa.removal.boxes import BoxUnions
@@ -111,6 +112,10 @@ class AOSAApprox(AOSA):
         self.iqr = iqr
         self.expand = expand
 
+    def check(self, model: VideoModel) -> None:
+        """See `Explainer.check`."""
+        check_gradient(model)
+
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
         """See `Explainer.explain`."""
         x = clip.tensor(model.spec).to(model.device)
@@ -166,9 +171,9 @@ class AOSAApprox(AOSA):
 
 
 def _value_and_gradient(model: VideoModel, x: Tensor, target: int) -> tuple[float, Tensor]:
-    """f and ∂f/∂x of the target's probability at 3×T×H×W."""
+    """f and ∂f/∂x of the target's score at 3×T×H×W."""
     with torch.enable_grad():
         leaf = x.detach()[None].requires_grad_()
-        value = model.probabilities(leaf)[0, target]
-        (gradient,) = torch.autograd.grad(value, leaf)
+        value = model.scores(leaf)[0, target]
+        (gradient,) = gradients_of(model, value, [leaf], "the clip")
     return float(value.detach()), gradient[0]

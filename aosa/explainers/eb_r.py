@@ -34,7 +34,7 @@ class EBR(Explainer):
             every step, so that other classes take no part.
 
     Raises:
-        ConfigError: an option out of its choices, or a model other than VGG16-LSTM.
+        ConfigError: an option out of its choices, a model other than VGG16-LSTM, or a head other than ``softmax``.
         AosaError: ``probability`` on a clip whose probability is 0 or 1 to rounding.
     """
 
@@ -48,6 +48,10 @@ class EBR(Explainer):
             raise ConfigError(
                 f"explainer=eb_r follows the steps of an LSTM over VGG-16, which {model.name} "
                 f"({type(model.network).__name__}) does not have; it is defined for model=vgg16_lstm"
+            )
+        if model.head != "softmax":
+            raise ConfigError(
+                f"explainer=eb_r starts at a softmax, and model.head={model.head}: set model.head=softmax"
             )
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:

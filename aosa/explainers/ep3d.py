@@ -12,6 +12,7 @@ from tqdm import tqdm
 from aosa.clip import Clip
 from aosa.errors import AosaError, ConfigError
 from aosa.explainers.base import Explainer
+from aosa.explainers.gradients import check_gradient, check_graph
 from aosa.models.base import VideoModel
 from aosa.options import check_shares, check_whole
 from aosa.removal.fills import gaussian_blur
@@ -41,7 +42,8 @@ class EP3D(Explainer):
             so many iterations; null = never.
 
     Raises:
-        ConfigError: an option out of its range.
+        ConfigError: an option out of its range; a model whose scores are no probabilities (head ``identity``), or
+            through which no gradient comes.
         AosaError: the energy is not finite.
     """
 
@@ -61,6 +63,11 @@ class EP3D(Explainer):
         self.sigma = sigma
         self.patience = patience
 
+    def check(self, model: VideoModel) -> None:
+        """See `Explainer.check`."""
+        _check_head(model)
+        check_gradient(model)
+
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
         """See `Explainer.explain`."""
         masks = self.masks(model, clip.tensor(model.spec), target, self.areas)
@@ -78,6 +85,7 @@ class EP3D(Explainer):
         Returns:
             A×T×H×W in [0, 1].
         """
+        _check_head(model)
         x = x.to(model.device)
         frames, height, width = x.shape[1:]
         if self.sigma is not None and self.sigma > min(height, width):
@@ -122,8 +130,8 @@ class EP3D(Explainer):
     ) -> Tensor:
         """Add the gradients of some masks' energies; returns the energies, by which progress is judged."""
         masks, padded = self._masks(up, seeds[part])
-        # Of the logits, so that a probability of nearly 0 has a gradient too.
-        log_score = model.logits(pyramid(masks)).log_softmax(dim=1)[:, target]
+        log_score = model.log_scores(pyramid(masks))[:, target]
+        check_graph(model, log_score)  # without which the energy would be the penalty alone
         penalty = torch.stack([self.penalty(p, a, iteration) for p, a in zip(padded, areas[part], strict=True)])
         energy = penalty - self.score_weight * log_score
         energy.sum().backward()
@@ -145,6 +153,14 @@ class EP3D(Explainer):
     def penalty(self, mask: Tensor, area: float, iteration: int) -> Tensor:
         """How far a mask (T×H'×W', with its margin) is from a binary one of this share, weighted."""
         return 300 * area_loss(mask.flatten()[None], area)
+
+
+def _check_head(model: VideoModel) -> None:
+    if model.head == "identity":
+        raise ConfigError(
+            f"masks are learnt by the logarithm of a probability, and the scores of {model.name} (model.head=identity) "
+            f"are none; take an explainer that takes scores as they are (aosa, osa, lime3d, kernel_shap3d, grad_cam …)"
+        )
 
 
 def area_loss(masks: Tensor, area: float) -> Tensor:
@@ -171,8 +187,8 @@ def minimum_preservation_ratio(
         masks = explainer.masks(model, x, target, sorted(areas))
         pyramid = BlurPyramid(x)
         with torch.no_grad():
-            whole = float(model.probabilities(x[None])[0, target])
+            whole = float(model.scores(x[None])[0, target])
             for area, mask in zip(sorted(areas), masks, strict=True):
-                if float(model.probabilities(pyramid(mask[None]))[0, target]) >= whole:
+                if float(model.scores(pyramid(mask[None]))[0, target]) >= whole:
                     return area
     return 1.0

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.explainers.base import Explainer
-from aosa.explainers.gradients import OUTPUTS, check_layer, chosen_layers, feature_gradients
+from aosa.explainers.gradients import OUTPUTS, check_layer, check_layer_gradient, chosen_layers, feature_gradients
 from aosa.models.base import VideoModel
 from aosa.options import check_choice
 
@@ -51,6 +51,10 @@ class GradCAM(Explainer):
         self.pooling = pooling
         self.output = output
         self.relu = relu
+
+    def check(self, model: VideoModel) -> None:
+        """See `Explainer.check`; costs a forward pass."""
+        check_layer_gradient(model, self.layer)
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
         """See `Explainer.explain`."""

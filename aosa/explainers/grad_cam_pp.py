@@ -8,7 +8,7 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.explainers.base import Explainer
 from aosa.explainers.grad_cam import resized
-from aosa.explainers.gradients import check_layer, chosen_layers, feature_gradients
+from aosa.explainers.gradients import check_layer, check_layer_gradient, chosen_layers, feature_gradients
 from aosa.models.base import VideoModel
 from aosa.options import check_choice
 
@@ -33,6 +33,10 @@ class GradCAMPP(Explainer):
         check_choice("explainer", relu=(relu, (True, False)))
         self.layer = layer
         self.relu = relu
+
+    def check(self, model: VideoModel) -> None:
+        """See `Explainer.check`; costs a forward pass."""
+        check_layer_gradient(model, self.layer)
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
         """See `Explainer.explain`."""

@@ -9,14 +9,73 @@ import torch
 from torch import Tensor, nn
 
 from aosa.errors import ConfigError
-from aosa.models.base import VideoModel
+from aosa.models.base import VideoModel, leaves_autograd
 
 OUTPUTS = ("logit", "probability")
 
 
+def check_gradient(model: VideoModel) -> None:
+    """Refuse a network through which no gradient comes; costs a forward pass, once for each model.
+
+    Raises:
+        ConfigError: naming methods that need none.
+    """
+    if not model.differentiable:
+        raise ConfigError(_no_gradient(model, "the clip"))
+
+
+def check_layer_gradient(model: VideoModel, layer: str | Sequence[str] | None) -> None:
+    """Refuse layers that there are not, or between which and the output no gradient comes; costs a forward pass.
+
+    Raises:
+        ConfigError: naming the layers, or methods that need no gradient.
+    """
+    x = torch.zeros(1, 3, model.spec.frames, *model.spec.size)
+    layers = chosen_layers(model, layer)
+    try:
+        with model.frozen():
+            logits, features = capture(model, layers, lambda: model.logits(x))
+            gradients_of(model, logits[0, 0], features, "the layer")
+    except RuntimeError as error:
+        if leaves_autograd(error):
+            raise ConfigError(_no_gradient(model, "the layer")) from error
+        raise
+
+
+def gradients_of(model: VideoModel, score: Tensor, inputs: Sequence[Tensor], where: str) -> Sequence[Tensor]:
+    """Gradients of a score with respect to some tensors.
+
+    Raises:
+        ConfigError: none comes there, as through a network under ``no_grad``.
+    """
+    check_graph(model, score, where)
+    found = torch.autograd.grad(score, inputs, allow_unused=True)
+    if any(gradient is None for gradient in found):
+        raise ConfigError(_no_gradient(model, where))
+    return found
+
+
+def check_graph(model: VideoModel, score: Tensor, where: str = "the clip") -> None:
+    """Refuse a score that has no gradient at all.
+
+    Raises:
+        ConfigError: see `gradients_of`.
+    """
+    if not score.requires_grad:
+        raise ConfigError(_no_gradient(model, where))
+
+
+def _no_gradient(model: VideoModel, where: str) -> str:
+    return (
+        f"no gradient of the outputs of {model.name} reaches {where}: its network, or a part of it, runs under no_grad "
+        f"or inference_mode, or is detached. Take an explainer that needs none (aosa, osa, lime3d, rise3d …), or let "
+        f"the network keep its gradients"
+    )
+
+
 def class_scores(model: VideoModel, x: Tensor, target: int, output: str) -> Tensor:
-    """Logit or probability of the class for B×3×T×H×W: B, differentiable."""
-    return (model.logits(x) if output == "logit" else model.probabilities(x))[:, target]
+    """Logit or score of the class for B×3×T×H×W: B, differentiable. What they are is the model's head's to say."""
+    return (model.logits(x) if output == "logit" else model.scores(x))[:, target]
 
 
 def input_gradients(model: VideoModel, x: Tensor, target: int, output: str) -> tuple[Tensor, Tensor]:
@@ -29,8 +88,8 @@ def input_gradients(model: VideoModel, x: Tensor, target: int, output: str) -> t
         leaf = x.detach().to(model.device).requires_grad_()
         scores = class_scores(model, leaf, target, output)
         # Clips of a batch don't see each other, so the gradient of the sum is each one's own.
-        (gradients,) = torch.autograd.grad(scores.sum(), leaf)
-    return scores.detach(), gradients
+        (found,) = gradients_of(model, scores.sum(), [leaf], "the clip")
+    return scores.detach(), found
 
 
 def batched(samples: Iterable[Tensor], size: int) -> Iterator[Tensor]:
@@ -117,7 +176,7 @@ def feature_gradients(
         ConfigError: a layer whose output has no place in time and space, see `as_volume`.
     """
     score, features = capture(model, layers, lambda: class_scores(model, x, target, output)[0])
-    gradients = torch.autograd.grad(score, features)
+    gradients = gradients_of(model, score, features, "the layer")
     pairs = []
     for name, feature, gradient in zip(layers, features, gradients, strict=True):
         volume, slope = (as_volume(part, model, name).float() for part in (feature.detach(), gradient))

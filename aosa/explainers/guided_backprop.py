@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from aosa.clip import Clip
 from aosa.errors import ConfigError
 from aosa.explainers.base import Explainer
-from aosa.explainers.gradients import OUTPUTS, input_gradients
+from aosa.explainers.gradients import OUTPUTS, check_gradient, input_gradients
 from aosa.models.base import VideoModel
 from aosa.options import check_choice
 
@@ -38,6 +38,7 @@ class GuidedBackprop(Explainer):
 
     def check(self, model: VideoModel) -> None:
         """See `Explainer.check`; costs a forward pass."""
+        check_gradient(model)
         with model.frozen(), torch.no_grad(), _Guided() as guide:
             model.logits(torch.zeros(1, 3, model.spec.frames, *model.spec.size))
         if not guide.relus:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.explainers.base import Explainer
-from aosa.explainers.gradients import OUTPUTS, batched, input_gradients
+from aosa.explainers.gradients import OUTPUTS, batched, check_gradient, input_gradients
 from aosa.models.base import VideoModel
 from aosa.options import check_choice, check_whole
 from aosa.removal.fills import make_fill
@@ -44,6 +44,10 @@ class IntegratedGradients(Explainer):
         self.baseline = baseline
         self.absolute = absolute
         self.output = output
+
+    def check(self, model: VideoModel) -> None:
+        """See `Explainer.check`."""
+        check_gradient(model)
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
         """See `Explainer.explain`."""

@@ -14,7 +14,7 @@ from aosa.models.base import VideoModel
 from aosa.options import check_choice, check_whole
 from aosa.removal.boxes import BoxUnions
 from aosa.removal.fills import FILLS, make_fill
-from aosa.removal.forward import masked_probabilities
+from aosa.removal.forward import masked_scores
 from aosa.removal.weighting import WEIGHTINGS, weighted_map
 
 
@@ -60,8 +60,8 @@ class OSA(Explainer):
         x = clip.tensor(model.spec).to(model.device)
         masks = cuboids(clip.size, self.box, self.stride)
         fill = make_fill(self.fill, x, model.spec)
-        base = float(model.probabilities(x[None])[0, target])
-        return weighted_map(masks, masked_probabilities(model, x, masks, fill, target), base, self.weighting)
+        base = float(model.scores(x[None])[0, target])
+        return weighted_map(masks, masked_scores(model, x, masks, fill, target), base, self.weighting)
 
 
 def cuboids(

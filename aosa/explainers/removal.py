@@ -12,7 +12,7 @@ from aosa.models.base import VideoModel
 from aosa.options import check_choice, check_range, check_whole
 from aosa.removal.fills import inpainting, make_fill
 from aosa.removal.flow import FLOWS
-from aosa.removal.forward import masked_probabilities
+from aosa.removal.forward import masked_scores
 from aosa.removal.regions import Fill, Regions, Segments, SoftGrid, Windows
 from aosa.removal.segments import segment
 from aosa.removal.selection import bernoulli, one_in, one_out, shapley_kernel
@@ -29,9 +29,9 @@ class Removal(Explainer):
 
     The framework of REVEX (Gaya-Morey et al., section 3 and Table 2), five choices wide; `LIME3D`, `KernelSHAP3D`,
     `RISE3D`, `LOCO`, `Univariate` and `SOS` are its named methods, and another is a config that sets them otherwise.
-    A sample z keeps the regions r with z_r = 1; f(z) is the probability of the class. The map is signed. Costs N
-    forward passes, one more for f(x) (mean, difference of one_out, shapley) and one for f(∅), nothing kept
-    (difference of one_in, shapley).
+    A sample z keeps the regions r with z_r = 1; f(z) is the score of the class, a probability by most heads. The map is
+    signed. Costs N forward passes, one more for f(x) (mean, difference of one_out, shapley) and one for f(∅), nothing
+    kept (difference of one_in, shapley).
 
     Args:
         segmentation: the R regions. ``grid``, cuboids; ``slic``, super-voxels; ``soft_grid``, nodes of a coarse grid,
@@ -132,7 +132,7 @@ class Removal(Explainer):
         kept, weights = self.select(regions.count, clip.id)
         ends = self._ends()
         rows = np.concatenate([np.full((1, regions.count), end) for end in ends] + [kept])
-        scores = masked_probabilities(model, x, regions.masks(rows), self._fill(regions, x, model.spec), target)
+        scores = masked_scores(model, x, regions.masks(rows), self._fill(regions, x, model.spec), target)
         return regions.paint(self.summarise(kept, weights, scores[len(ends) :], scores[: len(ends)]))
 
     def regions(self, clip: Clip) -> Regions:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.explainers.base import Explainer
-from aosa.explainers.gradients import OUTPUTS, batched, input_gradients
+from aosa.explainers.gradients import OUTPUTS, batched, check_gradient, input_gradients
 from aosa.models.base import VideoModel
 from aosa.options import check_choice, check_range, check_whole
 from aosa.rng import generator
@@ -54,6 +54,10 @@ class SmoothGrad(Explainer):
         self.absolute = absolute
         self.output = output
         self.seed = seed
+
+    def check(self, model: VideoModel) -> None:
+        """See `Explainer.check`."""
+        check_gradient(model)
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
         """See `Explainer.explain`."""

@@ -10,7 +10,9 @@ import torch
 
 from aosa.clip import Clip
 from aosa.data.base import Views
+from aosa.errors import ConfigError
 from aosa.models.base import VideoModel
+from aosa.models.outputs import activate
 from aosa.options import check_choice, options_of
 from aosa.schema import NUMBER, WHOLE, Kind
 
@@ -21,9 +23,12 @@ class Accuracy:
     The predictions of all views of a video are averaged; the class with the largest average is the predicted one, ties
     by index.
 
+    Of a model of several classes at once (head ``sigmoid``) it asks whether the label is among those with the highest
+    scores.
+
     Args:
         clips, crops, sampling: the views, see `aosa.data.base.Views`; one by default.
-        average: of what the average is taken: each view's ``probability`` (after the softmax, as mmaction2 and
+        average: of what the average is taken: each view's ``probability`` (after the head's softmax, as mmaction2 and
             3D-ResNets), or its ``score`` (before it, as TSN).
 
     Record:
@@ -47,17 +52,23 @@ class Accuracy:
         Args:
             clips: its views; taken as they are needed, so that a generator holds few of them at a time.
             label: index of the true class among the model's.
+
+        Raises:
+            ConfigError: a model without classes to choose from.
         """
+        self.check(model)
         total, views, waiting = torch.zeros((), dtype=torch.float64), 0, iter(clips)
         with torch.no_grad(), model.frozen():
             while batch := list(islice(waiting, model.batch_size)):
                 scores = model.logits(torch.stack([clip.tensor(model.spec) for clip in batch]))
-                values = scores.softmax(dim=1) if self.average == "probability" else scores
+                if scores.shape[1] == 1:
+                    raise ConfigError(f"metric=accuracy chooses among classes, and {model.name} has a single output")
+                values = activate(scores, model.head) if self.average == "probability" else scores
                 total = total + values.double().sum(dim=0).cpu()
                 views += len(batch)
         mean = total / views
         order = torch.argsort(mean, descending=True, stable=True)[:5].tolist()
-        probabilities = mean if self.average == "probability" else mean.softmax(dim=0)
+        probabilities = mean if self.average == "probability" else activate(mean[None], model.head)[0]
         return {
             "predicted": order[0],
             "top1": int(order[0] == label),
@@ -70,6 +81,17 @@ class Accuracy:
         """See `Metric.schema`."""
         hit = Kind("0 or 1", lambda v: WHOLE.fits(v) and v <= 1)
         return {"predicted": WHOLE, "top1": hit, "top5": hit, "probability": NUMBER, "views": WHOLE}
+
+    def check(self, model: VideoModel) -> None:
+        """Refuse a model that does not classify.
+
+        Raises:
+            ConfigError: its head is ``identity``.
+        """
+        if model.head == "identity":
+            raise ConfigError(
+                f"metric=accuracy is for models that classify, and {model.name} (model.head=identity) gives numbers"
+            )
 
     def identity(self) -> dict[str, object]:
         """Class, version and options: all that changes a record."""

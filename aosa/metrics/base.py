@@ -57,6 +57,13 @@ class Metric(ABC):
         columns = dict.fromkeys(self.columns, optional(NUMBER))
         return {"target": WHOLE, **columns, **dict.fromkeys(self.weights.values(), POSITIVE)}
 
+    def check(self, model: VideoModel) -> None:  # noqa: B027  most metrics refuse none
+        """Refuse a model that the metric is not defined for, as `aosa.explainers.base.Explainer.check`.
+
+        Raises:
+            ConfigError: naming what is possible.
+        """
+
     @abstractmethod
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """The metric itself."""

@@ -14,7 +14,7 @@ from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
 from aosa.options import check_choice, check_range, check_whole
 from aosa.removal.fills import FILLS, make_fill
-from aosa.removal.forward import RankMasks, masked_probabilities
+from aosa.removal.forward import RankMasks, masked_scores
 from aosa.schema import NUMBER, WHOLE, Kind, listing
 
 
@@ -24,7 +24,8 @@ class DeletionInsertion(Metric):
     Petsiuk et al. 2018, in 28 steps as AOSA's papers (journal IV-B): voxels of the whole clip (all channels of a
     voxel together) in the map's descending order, ties by index; boundaries round(linspace(0, T·H·W, steps + 1));
     both ends included; trapezoid with the share of voxels in [0, 1]. Over-all = insertion − deletion (Zhang et
-    al. 2021). Costs 2·(steps + 1) forward passes.
+    al. 2021). Of a model whose scores are no probabilities (head ``identity``) they are areas under its scores. Costs
+    2·(steps + 1) forward passes.
 
     Args:
         steps: number of equal steps.
@@ -74,9 +75,9 @@ class DeletionInsertion(Metric):
         curves = {}
         for name, substrate, keep in (("deletion", self.deletion, False), ("insertion", self.insertion, True)):
             masks = RankMasks(rank, counts, keep=keep)
-            curves[name] = masked_probabilities(model, x, masks, make_fill(substrate, x, model.spec), target)
+            curves[name] = masked_scores(model, x, masks, make_fill(substrate, x, model.spec), target)
         deletion, insertion = (float(np.trapezoid(c, counts / voxels)) for c in curves.values())
-        predicted = int(model.probabilities(x[None])[0].argmax())
+        predicted = int(model.scores(x[None])[0].argmax())
         return {
             "deletion": deletion,
             "insertion": insertion,

@@ -8,12 +8,13 @@ import numpy as np
 from torch import Tensor
 
 from aosa.clip import Clip
+from aosa.errors import ConfigError
 from aosa.metrics.base import Metric
 from aosa.metrics.deletion_insertion import ranks, top_importance
 from aosa.models.base import VideoModel
 from aosa.options import check_choice, check_range, check_shares, check_whole
 from aosa.removal.fills import FILLS, make_fill
-from aosa.removal.forward import RankMasks, masked_probabilities
+from aosa.removal.forward import RankMasks, masked_scores
 from aosa.schema import NUMBER, SHARE, WHOLE, Kind, exactly, listing, optional
 
 THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -46,6 +47,9 @@ class MinimalMask(Metric):
         thresholds; minimal_deletion and minimal_insertion, a share per threshold, None where it is not reached; the
         same one by one as ``minimal_deletion_<threshold>``, which are the columns; probability of the target on the
         clip as it is; predicted class.
+
+    Raises:
+        ConfigError: an option out of its range, or a model whose scores are no probabilities (head ``identity``).
     """
 
     def __init__(
@@ -86,10 +90,19 @@ class MinimalMask(Metric):
         more = {"thresholds": exactly(self.thresholds), "probability": NUMBER, "predicted": WHOLE}
         return {**super().schema(), **more, "minimal_deletion": shares, "minimal_insertion": shares}
 
+    def check(self, model: VideoModel) -> None:
+        """See `Metric.check`."""
+        if model.head == "identity":
+            raise ConfigError(
+                f"metric=minimal_mask looks for thresholds of a probability, and the scores of {model.name} "
+                f"(model.head=identity) are none; metric=deletion_insertion takes scores as they are"
+            )
+
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""
+        self.check(model)
         x = clip.tensor(model.spec).to(model.device)
-        whole = model.probabilities(x[None])[0]
+        whole = model.scores(x[None])[0]
         probability = float(whole[target])
         levels = [t * probability if self.scale == "relative" else t for t in self.thresholds]
         rank, voxels = ranks(saliency if self.top is None else top_importance(saliency, self.top), self.ranking)
@@ -117,7 +130,7 @@ class MinimalMask(Metric):
         shares: list[float | None] = [None] * len(levels)
         for start in range(0, len(counts), model.batch_size):
             part = counts[start : start + model.batch_size]
-            found = masked_probabilities(model, x, RankMasks(rank, part, keep=keep), fill, target)
+            found = masked_scores(model, x, RankMasks(rank, part, keep=keep), fill, target)
             for i, level in enumerate(levels):
                 reached = found >= level if keep else found <= level
                 if shares[i] is None and reached.any():

@@ -49,6 +49,10 @@ class PreservationRatio(Metric):
         self.explainer = explainer
         self.areas = list(areas)
 
+    def check(self, model: VideoModel) -> None:
+        """See `Metric.check`."""
+        self.explainer.check(model)
+
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""
         ratio = minimum_preservation_ratio(self.explainer, model, clip, target, self.areas)

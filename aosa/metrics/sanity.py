@@ -71,6 +71,10 @@ class Sanity(Metric):
         curves = dict.fromkeys(("spearman_curve", "ssim_curve"), listing(optional(NUMBER)))
         return {**super().schema(), "stages": listing(TEXT), **curves, ALL: alike("stages", *curves)}
 
+    def check(self, model: VideoModel) -> None:
+        """See `Metric.check`."""
+        self.explainer.check(model)
+
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""
         names, likeness = [], []
@@ -90,7 +94,7 @@ class Sanity(Metric):
         """The name of each stage, and the map once it too is random: what Fig. 8 shows."""
         randomised = copy.copy(model)
         network = randomised.network = copy.deepcopy(model.network)
-        x = clip.tensor(model.spec)[None].to(model.device).contiguous(memory_format=model.memory_format)
+        x = model.arranged(clip.tensor(model.spec)[None])
         drawn, redone = redrawn(network, self.seed), nn.ModuleList()
         for stage, layers, keys in self._plan(randomised, x):
             network.load_state_dict({key: drawn[key] for key in keys}, strict=False)
@@ -132,7 +136,7 @@ def stages_of(network: nn.Module, x: Tensor) -> list[list[str]]:
     after the layer before it, in one list. A network without any is one layer, named ``""``.
 
     Args:
-        x: B×3×T×H×W normalised.
+        x: clips as the network takes them, see `aosa.models.base.VideoModel.arranged`.
     """
     called: dict[nn.Module, int] = {}
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from aosa.clip import InputSpec
 from aosa.data.class_names import read_class_names
 from aosa.errors import CheckpointError, ConfigError
-from aosa.models.base import VideoModel
+from aosa.models.base import VideoModel, failed_pass
 from aosa.models.checkpoints import load_weights
 from aosa.rng import generator, key_seed
 
@@ -35,22 +35,29 @@ def build_model(
     precision: str = "fp32",
     batch_size: int | str = "auto",
     channels_last: bool = False,
+    head: str = "softmax",
+    layout: str = "BCTHW",
+    output: str | int | None = None,
+    output_layout: str = "BK",
+    weights_key: str | None = None,
     hint: str = "",
     new_head: bool = False,
 ) -> VideoModel:
     """What every config of a model builds.
 
     Args:
-        network: B×3×T×H×W → B×K logits.
+        network: takes clips, B×3×T×H×W, and gives class scores, B×K; otherwise see `layout`, `output`, `output_layout`.
         spec: its input; a mapping holds the arguments of `InputSpec`.
         name: what folders and tables call it.
         class_names: K names; or the name of a list that comes with the package (``ucf101``, ``kinetics400``), or the
             path of a file of names, see `aosa.data.class_names.read_class_list`.
         weights: default weights, a file that comes with the package or a path.
         checkpoint: the user's weights, taken instead; ``random`` draws weights from a seed, for tests and benchmarks.
+        weights_key: which of several sets of weights in the checkpoint, see `aosa.models.checkpoints.read_checkpoint`.
         hint: how to get the weights, said when they are not there.
         new_head: see `aosa.models.checkpoints.load_weights`; for training.
-        target_layer, device, precision, batch_size, channels_last: see `VideoModel`.
+        target_layer, device, precision, batch_size, channels_last, head, layout, output, output_layout: see
+            `VideoModel`.
 
     Raises:
         CheckpointError: no weights, or weights that do not fit.
@@ -64,15 +71,19 @@ def build_model(
             raise ConfigError(f"model.spec: {error}; its keys are {known}") from None
     if checkpoint == "random":
         randomise(network, name)
-        settle(network, spec)
+        try:
+            settle(network, spec, layout)
+        except RuntimeError as error:
+            x = torch.empty(1, 3, spec.frames, *spec.size, device="meta")
+            raise ConfigError(f"model {name}: {failed_pass(x, layout, error)}") from error
     elif checkpoint:
-        load_weights(network, checkpoint, new_head=new_head)
+        load_weights(network, checkpoint, new_head=new_head, weights_key=weights_key)
     elif weights:
         asset = Path(str(files("aosa") / "assets" / weights))
         path = asset if asset.is_file() else Path(weights).expanduser()
         if not path.is_file():
             raise CheckpointError(f"the weights of model {name} are not at {path}. {hint}".strip())
-        load_weights(network, path, new_head=new_head)
+        load_weights(network, path, new_head=new_head, weights_key=weights_key)
     else:
         raise CheckpointError(f"model {name} comes without weights: give checkpoint=<file>. {hint}".strip())
     return VideoModel(
@@ -85,6 +96,10 @@ def build_model(
         precision=precision,
         batch_size=batch_size,
         channels_last=channels_last,
+        head=head,
+        layout=layout,
+        output=output,
+        output_layout=output_layout,
     )
 
 
@@ -138,16 +153,17 @@ def randomise(network: nn.Module, seed: object) -> None:
 
 
 @torch.no_grad()
-def settle(network: nn.Module, spec: InputSpec) -> None:
+def settle(network: nn.Module, spec: InputSpec, layout: str = "BCTHW") -> None:
     """Set the batch-norm statistics to those of one noise clip, as rough and as smooth as real ones are. Without it
     random residual networks give logits in the hundreds: probabilities of exactly 0 and 1, and no gradient."""
-    set_statistics(network, network, _natural_noise((spec.frames, *spec.size)))
+    x = _natural_noise((spec.frames, *spec.size))
+    set_statistics(network, network, x if layout == "BCTHW" else x.transpose(1, 2).contiguous())
 
 
 @torch.no_grad()
 def set_statistics(network: nn.Module, part: nn.Module, x: Tensor) -> None:
-    """Set the batch-norm statistics of a part of a network to those of an input, B×3×T×H×W, of the network; it is in
-    evaluation mode afterwards."""
+    """Set the batch-norm statistics of a part of a network to those of an input of the whole; it is in evaluation mode
+    afterwards."""
     network.eval()
     norms = [m for m in part.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:

@@ -1,170 +1,109 @@
-"""The one safe way from a checkpoint file to a network."""
+"""The one way from a checkpoint to a network."""
 
 from __future__ import annotations
 
-import errno
-import pickle
-import re
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from aosa.errors import CheckpointError, ConfigError
+from aosa.models.checkpoint_files import read_checkpoint
+from aosa.models.outputs import sizes
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
-# What mmaction2 keeps beside the weights: best scores, the log of the training.
-_LOGGED = (
-    "builtins.getattr",
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    "numpy.dtype",
-    "numpy.ndarray",
-    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
-)
-_TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46")  # a zip; the format before PyTorch 1.6
+_KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a checkpoint without running anything it may hold.
-
-    Formats: safetensors; what `torch.load` reads with ``weights_only=True``, be it a state dict or one wrapped as
-    in 3D-ResNets (``arch``, ``state_dict``, ``optimizer``) or mmaction2 (``state_dict``, ``meta``). A ``module.``
-    prefix, as data-parallel training leaves it, is taken off.
-
-    Returns:
-        the tensors by name, and the file's other plain entries (``arch``, ``epoch``).
-
-    Raises:
-        CheckpointError: missing, damaged, not a checkpoint, or a pickle that asks for more than tensors.
-    """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        raise CheckpointError(f"checkpoint {path}: a folder; give the file in it")
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path}: no such file")
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"checkpoint {path}: the file is empty; download it again")
-    extra: dict[str, Any] = {}
-    with path.open("rb") as file:
-        head = file.read(9)
-    if path.suffix == ".safetensors" or head[8:] == b"{":
-        try:
-            content: Any = safetensors.torch.load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"checkpoint {path}: damaged or not safetensors ({error})") from None
-    else:
-        content = torch_load(path)
-        if isinstance(content, Mapping):
-            extra = {k: v for k, v in content.items() if isinstance(v, (str, int, float))}
-            wrapper = next((w for w in _WRAPPERS if isinstance(content.get(w), Mapping)), None)
-            content = content if wrapper is None else content[wrapper]
-    if not isinstance(content, Mapping) or not any(isinstance(v, Tensor) for v in content.values()):
-        raise CheckpointError(f"checkpoint {path}: holds no tensors by name, so it is not a state dict")
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-    if all(k.startswith("module.") for k in tensors):
-        tensors = {k.removeprefix("module."): v for k, v in tensors.items()}
-    return tensors, extra
-
-
-class _Left:
-    """Stands in for each of `_LOGGED`, so that none of them is called: it takes anything and keeps nothing."""
-
-    def __new__(cls, *_: object) -> _Left:
-        return super().__new__(cls)
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, _: object) -> None:
-        pass
-
-
-def torch_load(path: Path) -> Any:
-    """What `torch.save` wrote, on the CPU, without running anything the file may hold.
-
-    Raises:
-        CheckpointError: damaged, another format, or a pickle that asks for more than tensors and plain values.
-    """
-    with path.open("rb") as file:
-        head = file.read(8)
-    if not head.startswith(_TORCH):
-        kind = "a plain pickle, refused unread as it could run code" if head[:1] == b"\x80" else "another format"
-        raise CheckpointError(f"checkpoint {path}: neither safetensors nor written by torch.save, but {kind}")
-    try:
-        _check_sums(path)
-        with torch.serialization.safe_globals([(_Left, name) for name in _LOGGED]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        if asked is None:
-            raise CheckpointError(f"checkpoint {path}: damaged, or it holds more than tensors") from None
-        raise CheckpointError(
-            f"checkpoint {path}: refused: the file asks to run {asked[1]}, which tensors do not need. If you trust "
-            f"where it comes from, load it in an environment of its own and save its state_dict() alone"
-        ) from None
-    except Exception as error:  # a damaged file can raise anything
-        reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
-        if isinstance(error, OSError) and error.errno == errno.EINVAL:
-            reason = "it ends too early"  # where it is cut short, the reader seeks what is not there
-        raise CheckpointError(f"checkpoint {path}: damaged or not a PyTorch checkpoint ({reason})") from None
-
-
-def _check_sums(path: Path) -> None:
-    """Refuse a zip with a byte that changed, which `torch.load` does not look for; 200 MB take a tenth of a second.
-
-    Raises:
-        CheckpointError: naming the part that is damaged.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        # torch.save can leave the sums out; then all of them are 0.
-        stated = any(part.CRC for part in archive.infolist())
-        damaged = archive.testzip() if stated else None
-    if damaged is not None:
-        raise CheckpointError(f"checkpoint {path}: damaged: {damaged} in it is not what was written; get it again")
-
-
-def load_weights(network: nn.Module, path: str | Path, *, new_head: bool = False) -> None:
+def load_weights(
+    network: nn.Module, path: str | Path, *, new_head: bool = False, weights_key: str | None = None
+) -> None:
     """Put a checkpoint's weights into a network; every tensor must have its place.
 
-    Absent ``num_batches_tracked`` counters, which old files lack and inference does not use, are forgiven. A network
-    whose published checkpoints have other names tells them by ``published_name(key) -> str | None``: its own name
-    for a published key, itself for an own one, None for what only training uses (auxiliary heads).
+    Absent ``num_batches_tracked`` counters, which old files lack and inference does not use, are allowed. A prefix that
+    all names share (``module.``, ``model.``, ``_orig_mod.`` …, in any nesting) is taken off, or one that all of the
+    network's share put on, where more of the names then fit. A network whose published checkpoints have other names
+    tells them by ``published_name(key) -> str | None``: its own name for a published key, itself for an own one, None
+    for what only training uses (auxiliary heads).
 
     Args:
         new_head: leave the network's own last layer where the checkpoint's is of another size, to be trained.
+        weights_key: see `aosa.models.checkpoint_files.read_checkpoint`.
 
     Raises:
-        CheckpointError: a missing, extra or mis-shaped key, all of them listed; a head of another size, named as
-            such; a tensor with NaN or infinity, or of another kind than plain floating-point numbers.
+        CheckpointError: as `aosa.models.checkpoint_files.read_checkpoint`; a missing, extra or mis-shaped key, all of
+            them listed; a prefix of some names, or a head of another size, named as such; a tensor of another kind than
+            plain floating-point numbers, one that is not finite, also after the cast to the network's type, or a
+            negative variance, by name.
     """
-    tensors, extra = read_checkpoint(path)
+    path = Path(path)
+    tensors, extra = read_checkpoint(path, weights_key)
     own = network.state_dict()
-    rename: Callable[[str], str | None] | None = getattr(network, "published_name", None)
-    if rename is not None:
-        tensors = _renamed(tensors, rename, Path(path))
+    rename: Callable[[str], str | None] = getattr(network, "published_name", lambda key: key)
+    tensors = _renamed(_aligned(tensors, own, rename), rename, path)
     if new_head:
         tensors = _without_head(network, tensors)
+    for key in own.keys() & tensors.keys():
+        _check_kind(tensors[key], own[key], f"checkpoint {path}: {key}")
     missing = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
     unknown = [k for k in tensors if k not in own]
     shapes = {k: (tuple(tensors[k].shape), tuple(v.shape)) for k, v in own.items() if k in tensors}
     wrong = {k: pair for k, pair in shapes.items() if pair[0] != pair[1]}
     if missing or unknown or wrong:
-        raise CheckpointError(_mismatch(network, Path(path), extra, missing, unknown, wrong))
+        raise CheckpointError(_mismatch(network, path, extra, missing, unknown, wrong))
     for key, value in tensors.items():
-        if value.layout != torch.strided or (own[key].is_floating_point() and not value.is_floating_point()):
-            raise CheckpointError(f"checkpoint {path}: {key} is {value.dtype} {value.layout}, should be dense float")
-        if not torch.isfinite(value).all():
-            raise CheckpointError(f"checkpoint {path}: {key} holds NaN or infinity; the training that made it diverged")
+        _check_values(value, own[key], f"checkpoint {path}: {key}", variance=key.endswith("running_var"))
     network.load_state_dict(tensors, strict=False)
+
+
+def _check_kind(value: Tensor, own: Tensor, name: str) -> None:
+    plain = value.layout == torch.strided and not value.is_nested and not value.is_quantized and not value.is_meta
+    if not plain or (own.is_floating_point() and value.dtype not in _KINDS) or value.is_complex():
+        kind = "without values (on the device meta)" if value.is_meta else f"{value.dtype} {value.layout}"
+        wanted = f"dense float ({', '.join(str(k).removeprefix('torch.') for k in _KINDS)})"
+        raise CheckpointError(f"{name} is {kind}, should be {wanted if own.is_floating_point() else own.dtype}")
+
+
+def _check_values(value: Tensor, own: Tensor, name: str, *, variance: bool) -> None:
+    if not torch.isfinite(value).all():
+        raise CheckpointError(f"{name} holds NaN or infinity; the training that made it diverged")
+    if value.dtype != own.dtype and not torch.isfinite(value.to(own.dtype)).all():
+        raise CheckpointError(
+            f"{name} holds {value.abs().max():.3g}, which is infinite in the network's {own.dtype}; the training that "
+            f"made it diverged"
+        )
+    if variance and value.numel() and value.min() < 0:
+        raise CheckpointError(f"{name} holds {value.min():.3g}, and a variance is not negative; the file is damaged")
+
+
+def _aligned(
+    tensors: dict[str, Tensor], own: Mapping[str, Tensor], rename: Callable[[str], str | None]
+) -> dict[str, Tensor]:
+    """The tensors without the prefix of all names, or with that of all of the network's, where more names then fit."""
+
+    def fitting(names: Iterable[str]) -> int:
+        return len(own.keys() & {rename(name) for name in names})
+
+    best = tensors
+    for prefix in _shared_prefixes(tensors):
+        shorter = {k.removeprefix(prefix): v for k, v in tensors.items()}
+        best = shorter if fitting(shorter) > fitting(best) else best
+    for prefix in _shared_prefixes(own):
+        longer = {prefix + k: v for k, v in tensors.items()}
+        best = longer if fitting(longer) > fitting(best) else best
+    return best
+
+
+def _shared_prefixes(names: Iterable[str]) -> list[str]:
+    """``a.``, ``a.b.`` … that all names begin with."""
+    split = [name.split(".")[:-1] for name in names]
+    shared = []
+    for steps in zip(*split, strict=False):
+        if len(set(steps)) > 1:
+            break
+        shared.append(steps[0])
+    return [".".join(shared[: i + 1]) + "." for i in range(len(shared))]
 
 
 def _renamed(tensors: dict[str, Tensor], rename: Callable[[str], str | None], path: Path) -> dict[str, Tensor]:
@@ -244,20 +183,33 @@ def _mismatch(
             f"set model.network.num_classes={theirs} and matching model.class_names, take another checkpoint, or train "
             f"a new head (scripts/train.py train.new_head=true)"
         )
+    if hint := _prefix_hint(unknown, network.state_dict()):
+        return f"checkpoint {path}: {hint}"
     arch = f" (its arch is {extra['arch']!r})" if "arch" in extra else ""
     lines = [f"checkpoint {path}{arch} does not fit {type(network).__name__}:"]
     for what, keys in (("missing", missing), ("extra", unknown)):
         if keys:
             lines.append(f"  {what} ({len(keys)}): {_listed(keys)}")
     if wrong:
-        pairs = [f"{k} is {_size(t)}, should be {_size(o)}" for k, (t, o) in wrong.items()]
+        pairs = [f"{k} is {sizes(t)}, should be {sizes(o)}" for k, (t, o) in wrong.items()]
         lines.append(f"  other shape ({len(wrong)}): {_listed(pairs)}")
     return "\n".join(lines)
 
 
+def _prefix_hint(unknown: Sequence[str], own: Mapping[str, Tensor]) -> str:
+    """A prefix of some names that is all that keeps half of the network's weights from fitting."""
+    steps = {name[: i + 1] for name in unknown for i, letter in enumerate(name) if letter == "."}
+    fits = {p: {n for n in unknown if n.startswith(p) and n.removeprefix(p) in own} for p in steps}
+    prefix = max(fits, key=lambda p: (len(fits[p]), -len(p)), default="")
+    if not prefix or len(fits[prefix]) < len(own) / 2:
+        return ""
+    others = [name for name in unknown if name not in fits[prefix]]
+    beside = f", which also holds {len(others)} others ({_listed(others, 3)})" if others else ""
+    return (
+        f"{len(fits[prefix])} of its keys begin with {prefix!r} and fit without it{beside}; save those alone, without "
+        f"the prefix"
+    )
+
+
 def _listed(items: Sequence[str], most: int = 10) -> str:
     return ", ".join(items[:most]) + (f", … and {len(items) - most} more" if len(items) > most else "")
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "a number"

@@ -143,6 +143,7 @@ def measure(job: Job, metric: Accuracy, tracker: Tracker) -> tuple[int, Measured
     Raises:
         ConfigError: no video of a class that the model knows.
     """
+    metric.check(job.model)
     name = choice(job.config, "metric")
     folder, entries = records_folder(job, metric, name), job.entries()
     known = [e for e in entries if job.label(e.class_name) is not None]

@@ -27,7 +27,7 @@ from aosa.explainers.base import Explainer
 from aosa.files import write_csv
 from aosa.memory import is_out_of_memory, out_of_memory
 from aosa.metrics.base import Metric
-from aosa.models.base import VideoModel
+from aosa.models.base import PLAIN_CALL, VideoModel
 from aosa.pipeline.shareable import plain
 from aosa.pipeline.store import Folder, MapFolder, RecordFolder, canonical, digest
 from aosa.schema import SHA256, TEXT, Kind, index, optional
@@ -84,7 +84,9 @@ class Job:
         key = canonical(OmegaConf.to_container(self.config.model, resolve=True))
         if key not in _models:
             _models.clear()
-            _models[key] = build(self.config.model)
+            model: VideoModel = build(self.config.model)
+            model.trial()
+            _models[key] = model
         return _models[key]
 
     @cached_property
@@ -114,7 +116,7 @@ class Job:
     def model_identity(self) -> dict[str, object]:
         """The model's own identity, and its config but for what that knows better (weights, names) and what changes
         no map."""
-        known = ("device", "batch_size", "checkpoint", "weights", "class_names", "hint")
+        known = ("device", "batch_size", "checkpoint", "weights", "weights_key", "class_names", "hint", *PLAIN_CALL)
         options = OmegaConf.to_container(self.config.model, resolve=True)
         assert isinstance(options, dict)
         return {**self.model.identity(), "options": {k: v for k, v in options.items() if k not in known}}

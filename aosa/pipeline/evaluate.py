@@ -40,6 +40,7 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
         return evaluate_accuracy(config, metric)
     job = Job(config)
     name = choice(config, "metric")
+    metric.check(job.model)
     entries = job.entries()
     maps, folder = job.maps, job.records(metric, name)
     if not any(maps.clips()):

@@ -60,11 +60,12 @@ def run(config: DictConfig) -> int:
         job.fixed_target  # noqa: B018  a class that the model lacks fails before any work
     if whole:
         return explain_windows(config, job, path)
+    explainer.check(model)
     window = _window(config)
     clip, _, _ = read_clip(path, model.spec, window)
     target = job.target(clip)
     with torch.no_grad():
-        probabilities = model.probabilities(clip.tensor(model.spec)[None])[0].cpu()
+        probabilities = model.scores(clip.tensor(model.spec)[None])[0].cpu()
     names = model.class_names or [f"class {i}" for i in range(len(probabilities))]
     top = probabilities.topk(min(5, len(names)))
     for p, i in zip(top.values.tolist(), top.indices.tolist(), strict=True):

@@ -214,7 +214,9 @@ def _scoring(metric: Metric | Accuracy, model: VideoModel, explain: Cost, one: f
         passes = 2 * (metric.steps + 1)
         return Cost(passes, 0, passes * one)
     if isinstance(metric, Sanity):
-        stages = len(metric.stages or stages_of(model.network, moving_texture(model).tensor(model.spec)[None]))
+        stages = len(
+            metric.stages or stages_of(model.network, model.arranged(moving_texture(model).tensor(model.spec)[None]))
+        )
         return Cost(*(stages * getattr(explain, k) for k in Cost.__annotations__))
     if isinstance(metric, PreservationRatio):
         assert isinstance(metric.explainer, EP3D)

@@ -39,7 +39,7 @@ def run(config: DictConfig) -> int:
         if unit.explainer:
             unit.job.explainer.check(unit.job.model)
         for name in unit.metrics:
-            unit.metric(name)
+            unit.metric(name).check(unit.job.model)
         unit.job.entries()
     columns = columns_of(all_units)
     claims_of(config, shown(config, columns))

@@ -20,7 +20,7 @@ from aosa.data.decode import count_frames, frame_rate, pick_frames
 from aosa.data.files import check_damage, content_digest, listed_frames, read_windows
 from aosa.data.preprocess import Geometry
 from aosa.data.window import Window
-from aosa.errors import AosaError
+from aosa.errors import AosaError, ConfigError
 from aosa.files import whole_file, write_atomic, write_csv
 from aosa.pipeline.common import Job
 from aosa.pipeline.shareable import hidden, shareable_yaml
@@ -113,7 +113,7 @@ class WholeVideo:
         rows, model = [], self.job.model
         bar = tqdm(self.clips(self.windows), "score", len(self.windows), unit="window", dynamic_ncols=True)
         with torch.no_grad():
-            rows = [model.probabilities(clip.tensor(model.spec)[None])[0].cpu().double().numpy() for clip, _ in bar]
+            rows = [model.scores(clip.tensor(model.spec)[None])[0].cpu().double().numpy() for clip, _ in bar]
         scores = np.stack(rows)
         with whole_file(file) as temporary:
             np.save(temporary, scores)
@@ -169,6 +169,11 @@ def explain_windows(config: DictConfig, job: Job, path: Path) -> int:
         VideoError: it cannot be used.
     """
     job.explainer.check(job.model)
+    if job.model.head == "identity":
+        raise ConfigError(
+            f"windows=sliding shows probabilities over time, and the scores of {job.model.name} (model.head=identity) "
+            f"are none; leave windows=one"
+        )
     video = WholeVideo(config, job, path)
     _explain(video)
     write_csv(video.out / "scores.csv", *_rows(video))

@@ -31,7 +31,8 @@ from aosa.errors import AosaError, CheckpointError, ConfigError
 from aosa.files import whole_file, write_atomic, write_csv
 from aosa.models import VideoModel, randomise
 from aosa.models.base import pick_device
-from aosa.models.checkpoints import replace_head, torch_load
+from aosa.models.checkpoint_files import torch_load
+from aosa.models.checkpoints import replace_head
 from aosa.options import check_choice, check_range, check_whole
 from aosa.pipeline.common import FAILED, check_common, choice, environment, mapped
 from aosa.pipeline.shareable import plain, shareable_yaml
@@ -295,6 +296,9 @@ def _model(cfg: DictConfig, dataset: VideoDataset, fabric: Fabric) -> VideoModel
             torch.manual_seed(key_seed(cfg.seed, "head"))
             replace_head(model.network, len(names))
         model.class_names = names
+    if model.head not in ("softmax", "probabilities"):
+        raise ConfigError(f"model.head={model.head}: training is for one class of several, model.head=softmax")
+    model.trial()
     return model
 
 

@@ -323,11 +323,11 @@ def _replay(model: VideoModel) -> VideoModel | None:
     no such model, as a try with noise shows."""
     x = torch.rand(2, 3, model.spec.frames, *model.spec.size, generator=generator("replay"))
     inputs, logits = _head_inputs(model, x)
-    if len(inputs) != 1:
+    if len(inputs) != 1 or model.output_layout != "BK":
         return None
     replay = copy.copy(model)
     replay.network = Replay(head(model.network)[1]).eval()
-    replay.memory_format = torch.contiguous_format
+    replay.layout, replay.memory_format = "BCTHW", torch.contiguous_format
     again = replay.logits(inputs[0])
     tolerance = (1e-4 if model.precision == "fp32" else 2e-2) * logits.abs().max()
     same = again.shape == logits.shape and bool((again - logits).abs().max() <= tolerance)

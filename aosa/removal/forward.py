@@ -49,8 +49,8 @@ class RankMasks:
 
 
 @torch.no_grad()
-def masked_probabilities(model: VideoModel, x: Tensor, masks: Masks, fill: Fill, target: int) -> np.ndarray:
-    """Probability of `target` under each mask; memory grows with the batch size, not with the number of masks.
+def masked_scores(model: VideoModel, x: Tensor, masks: Masks, fill: Fill, target: int) -> np.ndarray:
+    """Score of `target` under each mask; memory grows with the batch size, not with the number of masks.
 
     Args:
         x: the clip, normalised 3×T×H×W.
@@ -75,5 +75,5 @@ def masked_probabilities(model: VideoModel, x: Tensor, masks: Masks, fill: Fill,
             torch.where(occluded[:, None], new, x, out=part)
         else:
             torch.lerp(x, new, occluded[:, None], out=part)
-        scores.append(model.probabilities(part)[:, target])
+        scores.append(model.scores(part)[:, target])
     return torch.cat(scores).double().cpu().numpy()

@@ -10,7 +10,8 @@ from aosa.errors import ConfigError
 def mean_kept(kept: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Per region the mean score of the samples that keep it, divided by the sum over regions (RISE in REVEX).
 
-    A region that no sample keeps has 0.
+    A region that no sample keeps has 0. Scores that are no probabilities may have a negative sum: it is its size that
+    divides, so that a higher score stays a higher value.
 
     Args:
         kept: bool N×R.
@@ -18,7 +19,7 @@ def mean_kept(kept: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """
     mean = (scores @ kept) / np.maximum(kept.sum(axis=0), 1)
     total = mean.sum()
-    return mean if total == 0 else mean / total
+    return mean if total == 0 else mean / abs(total)
 
 
 def locality(kept: np.ndarray, width: float) -> np.ndarray:

@@ -20,10 +20,10 @@ def test_the_map_by_hand(weighting: str) -> None:
     masks = explainer.masks(clip, SPEC)
     total = torch.zeros(clip.size, dtype=torch.float64)
     with torch.no_grad():
-        base = model.probabilities(x[None])[0, 1].double()
+        base = model.scores(x[None])[0, 1].double()
         for i in range(len(masks)):
             kept = ~masks.occluded(i, i + 1)[0]
-            score = model.probabilities((x * kept)[None])[0, 1].double()
+            score = model.scores((x * kept)[None])[0, 1].double()
             weight = score if weighting == "paper" else (score - base) / kept.double().mean()
             total += weight * kept
     expected = total / len(masks)
@@ -59,7 +59,7 @@ def test_a_sampled_score_is_the_mean_over_the_draws() -> None:
         occluded = masks.occluded(i, i + 1)
         drawn = draws.fill(occluded.expand(4, -1, -1, -1), 4 * i)
         with torch.no_grad():
-            score = model.probabilities(torch.where(occluded[:, None], drawn, x))[:, 1].double().mean()
+            score = model.scores(torch.where(occluded[:, None], drawn, x))[:, 1].double().mean()
         total += score * ~occluded[0]
     got = explainer(model, clip, 1).double()
     torch.testing.assert_close(got, total / len(masks), rtol=1e-4, atol=1e-7)

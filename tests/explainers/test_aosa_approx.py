@@ -13,7 +13,7 @@ OPTIONS = {"stride": 4, "box": 8, "neighbours": 3}
 
 def gradient_of(model, x, target):  # type: ignore[no-untyped-def]
     leaf = x.detach()[None].requires_grad_()
-    value = model.probabilities(leaf)[0, target]
+    value = model.scores(leaf)[0, target]
     value.backward()
     return float(value.detach()), leaf.grad[0]
 

@@ -133,7 +133,7 @@ def test_the_optimisation_is_the_papers_step_by_step() -> None:
     for _ in range(steps):
         leaf = seeds.clone().requires_grad_()
         masks, padded = up(explainer.smoothed(leaf)[0])
-        log_score = model.probabilities(pyramid(masks[None]))[0, 0].log()
+        log_score = model.scores(pyramid(masks[None]))[0, 0].log()
         energy = -100 * log_score + 300 * template_loss(padded, area)
         (gradient,) = torch.autograd.grad(energy, leaf)
         # SGD of PyTorch: the first step isn't dampened.
@@ -156,7 +156,7 @@ def test_the_energy_without_a_core_weighs_the_score_by_100_and_the_area_by_300(m
         got = float(explainer._descend(model, pyramid, up, leaf, slice(0, 1), 1, [0.1], 1500))
     masks, padded = up(leaf.detach()[0])
     with torch.no_grad():
-        score = model.probabilities(pyramid(masks[None]))[0, 1].log()
+        score = model.scores(pyramid(masks[None]))[0, 1].log()
     parts = padded if method is EP3DEvenly else [padded]
     area = torch.stack([template_loss(part, 0.1) for part in parts]).mean()
     assert got == pytest.approx(float(-100 * score + 300 * area), rel=1e-5)
@@ -229,7 +229,7 @@ def test_the_energy_is_the_papers_sum() -> None:
             got = explainer._descend(model, BlurPyramid(x), up, leaf, slice(0, 1), 1, [0.1], t)
         masks, padded = up(small[0])
         with torch.no_grad():
-            score = model.probabilities(BlurPyramid(x)(masks[None]))[0, 1].log()
+            score = model.scores(BlurPyramid(x)(masks[None]))[0, 1].log()
         expected = -score + 300 * 1.0008668**t * template_loss(padded, 0.1)
         expected += 300 * explainer.core_loss(padded, 0.1) if t > 100 else 0
         assert float(got) == pytest.approx(float(expected), rel=1e-5)

@@ -50,10 +50,10 @@ def test_the_map_by_hand() -> None:
     masks = cuboids(clip.size, (2, 6, 8), (2, 6, 8))
     total = torch.zeros(clip.size, dtype=torch.float64)
     with torch.no_grad():
-        base = model.probabilities(x[None])[0, 1].double()
+        base = model.scores(x[None])[0, 1].double()
         for i in range(len(masks)):
             kept = ~masks.occluded(i, i + 1)[0]
-            score = model.probabilities((x * kept)[None])[0, 1].double()
+            score = model.scores((x * kept)[None])[0, 1].double()
             total += (score - base) / kept.double().mean() * kept
     got = OSA(box=[2, 6, 8], stride=[2, 6, 8])(model, clip, 1).double()
     torch.testing.assert_close(got, total / len(masks), rtol=1e-4, atol=1e-7)

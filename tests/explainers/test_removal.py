@@ -13,7 +13,7 @@ from aosa.config import build, compose
 from aosa.errors import ConfigError
 from aosa.explainers import LIME3D, LOCO, RISE3D, SOS, Explainer, KernelSHAP3D, Removal, Univariate
 from aosa.removal.fills import make_fill
-from aosa.removal.forward import masked_probabilities
+from aosa.removal.forward import masked_scores
 from aosa.removal.segments import grid_labels
 from aosa.removal.selection import bernoulli, shapley_kernel
 from aosa.removal.summary import locality
@@ -147,7 +147,7 @@ def parts() -> tuple[VideoModel, Clip, Tensor, Tensor]:
 def test_loco_is_captums_feature_ablation(parts) -> None:
     captum = pytest.importorskip("captum.attr")
     model, clip, x, black = parts
-    ablation = captum.FeatureAblation(model.probabilities)
+    ablation = captum.FeatureAblation(model.scores)
     expected = ablation.attribute(x, black, target=1, feature_mask=cells(x, GRID), perturbations_per_eval=8)[0, 0]
     saliency = LOCO(segmentation="grid", grid=GRID)(model, clip, 1)
     torch.testing.assert_close(saliency, expected, rtol=1e-4, atol=1e-6)
@@ -156,7 +156,7 @@ def test_loco_is_captums_feature_ablation(parts) -> None:
 def test_kernel_shap_is_captums_exact_shapley_values(parts) -> None:
     captum = pytest.importorskip("captum.attr")
     model, clip, x, black = parts
-    exact = captum.ShapleyValues(model.probabilities)
+    exact = captum.ShapleyValues(model.scores)
     thirds = cells(x, (1, 1, 3))
     expected = exact.attribute(x, black, target=1, feature_mask=thirds, perturbations_per_eval=8)[0, 0]
     saliency = KernelSHAP3D(segmentation="grid", grid=(1, 1, 3))(model, clip, 1)
@@ -172,7 +172,7 @@ def test_lime_is_captums_on_the_same_samples(parts) -> None:
     kept = bernoulli(6, 40, 0.5, 0, clip.id)
     samples = iter(torch.from_numpy(kept).long()[:, None])
     lime = captum.Lime(
-        model.probabilities,
+        model.scores,
         interpretable_model=SkLearnRidge(alpha=1.0),
         similarity_func=lambda _, __, sample, **___: torch.from_numpy(locality(sample.numpy(), 0.25)),
         perturb_func=lambda *_, **__: next(samples),
@@ -192,7 +192,7 @@ def test_kernel_shap_is_captums_on_the_same_samples(parts) -> None:
     ends = np.array([[True] * 6, [False] * 6])
     rows = torch.from_numpy(np.concatenate([ends, kept])).long()
     samples, weighing = iter(rows[:, None]), iter([1e6, 1e6, *(weights * len(weights))])
-    shap = captum.KernelShap(model.probabilities)
+    shap = captum.KernelShap(model.scores)
     shap.perturb_func = lambda *_, **__: next(samples)
     shap.similarity_func = lambda *_, **__: torch.tensor([next(weighing)])
     mask = cells(x, SIX)
@@ -258,7 +258,7 @@ def test_rise_is_revexs(revex) -> None:
     rows = np.concatenate([np.ones((1, 24), dtype=bool), unpack("rise_kept")])
     x = clip.tensor(SPEC)
     masks = explainer.regions(clip).masks(rows)
-    scores = masked_probabilities(model, x, masks, make_fill("black", x, SPEC), 1)
+    scores = masked_scores(model, x, masks, make_fill("black", x, SPEC), 1)
     np.testing.assert_allclose(scores, REVEX["rise_scores"], atol=1e-3)
     whole, rest = REVEX["rise_scores"][:1], REVEX["rise_scores"][1:]
     values = explainer.summarise(rows[1:], np.ones(100), rest, whole)

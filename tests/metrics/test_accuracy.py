@@ -37,7 +37,7 @@ def clips(count: int) -> list[Clip]:
 
 def test_one_view_is_the_models_own_prediction():
     model, clip = linear_model(), moving_clip()
-    probabilities = model.probabilities(clip.tensor(SPEC)[None])[0].detach()
+    probabilities = model.scores(clip.tensor(SPEC)[None])[0].detach()
     record = Accuracy()(model, [clip], 1)
     assert record["predicted"] == int(probabilities.argmax())
     assert record["top1"] == int(record["predicted"] == 1)
@@ -76,7 +76,7 @@ def test_views_are_taken_batch_by_batch():
             waiting.append((len(x), len(taken)))
             return super().forward(x)
 
-    model = VideoModel(Watched([[0.0, 1.0]] * 5), SPEC, device="cpu", batch_size=2)
+    model = VideoModel(Watched([[0.0, 2.0]] * 5), SPEC, device="cpu", batch_size=2)
     Accuracy(clips=5)(model, (taken.append(c.id) or c for c in clips(5)), 0)
     assert waiting == [(2, 2), (2, 4), (1, 5)]
 

@@ -23,8 +23,8 @@ def test_curves_by_hand() -> None:
         top[order[:count]] = True
         top = top.view(clip.size)
         with torch.no_grad():
-            deleted = model.probabilities(torch.where(top, 0, x)[None])[0, 1]
-            inserted = model.probabilities(torch.where(top, x, blurred)[None])[0, 1]
+            deleted = model.scores(torch.where(top, 0, x)[None])[0, 1]
+            inserted = model.scores(torch.where(top, x, blurred)[None])[0, 1]
         assert record["deletion_curve"][i] == pytest.approx(float(deleted), rel=1e-5)
         assert record["insertion_curve"][i] == pytest.approx(float(inserted), rel=1e-5)
     for name in ("deletion", "insertion"):
@@ -40,7 +40,7 @@ def test_both_ends_are_the_clip_and_its_substrates() -> None:
     record = DeletionInsertion()(model, clip, torch.rand(clip.size), 1)
     x = clip.tensor(SPEC)[None]
     with torch.no_grad():
-        f, empty = (float(model.probabilities(v)[0, 1]) for v in (x, torch.zeros_like(x)))
+        f, empty = (float(model.scores(v)[0, 1]) for v in (x, torch.zeros_like(x)))
     assert len(record["deletion_curve"]) == 29
     assert record["deletion_curve"][0] == pytest.approx(f, rel=1e-5)
     assert record["insertion_curve"][-1] == pytest.approx(f, rel=1e-5)

@@ -48,7 +48,7 @@ def test_inside_frozen_the_input_still_has_a_gradient_and_the_weights_get_none()
     model = unusual_model()
     x = moving_clip().tensor(SPEC)[None].requires_grad_()
     with model.frozen():
-        model.probabilities(x)[0, 1].backward()
+        model.scores(x)[0, 1].backward()
     assert x.grad is not None
     assert float(x.grad.abs().sum()) > 0
     assert model.module("stem.0").weight.grad is None
@@ -59,14 +59,14 @@ def test_probabilities_are_the_softmax_of_the_logits_in_both_layouts() -> None:
     with torch.no_grad():
         plain, last = (small_model(channels_last=flag) for flag in (False, True))
         logits = plain.logits(x)
-        assert torch.allclose(plain.probabilities(x), logits.exp() / logits.exp().sum(), atol=1e-6)
+        assert torch.allclose(plain.scores(x), logits.exp() / logits.exp().sum(), atol=1e-6)
         assert torch.allclose(last.logits(x), logits, rtol=1e-4, atol=1e-5)
 
 
 def test_reduced_precision_gives_float32_close_to_it() -> None:
     x = moving_clip().tensor(SPEC)[None]
     with torch.no_grad():
-        full, half = small_model().probabilities(x), small_model(precision="bf16").probabilities(x)
+        full, half = small_model().scores(x), small_model(precision="bf16").scores(x)
     assert half.dtype == torch.float32
     assert 0 < float((full - half).abs().max()) < 0.05
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -118,10 +120,14 @@ def test_the_digest_is_that_of_the_weights_not_of_the_file(tmp_path: Path) -> No
 def test_plain_entries_are_kept_and_the_prefix_goes_only_where_all_have_it(tmp_path: Path) -> None:
     torch.save(published(trained()), tmp_path / "all.pth")
     tensors, extra = read_checkpoint(tmp_path / "all.pth")
-    assert set(tensors) == set(trained())
+    assert set(tensors) == {f"module.{k}" for k in trained()}
     assert (extra["arch"], extra["epoch"]) == ("resnet-50", 200)
-    torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "some.pth")
-    assert set(read_checkpoint(tmp_path / "some.pth")[0]) == {"module.a", "b"}
+    network = Network()
+    load_weights(network, tmp_path / "all.pth")
+    assert same(network, trained())
+    torch.save({f"module.{k}" if k == "fc.bias" else k: v for k, v in trained().items()}, tmp_path / "some.pth")
+    with pytest.raises(CheckpointError, match=r"missing \(1\): fc\.bias\s+extra \(1\): module\.fc\.bias"):
+        load_weights(Network(), tmp_path / "some.pth")
 
 
 def test_half_precision_weights_are_cast(tmp_path: Path) -> None:
@@ -413,3 +419,245 @@ def test_the_logits_are_those_of_the_network_with_the_loaded_weights(tmp_path: P
     x = moving_clip().tensor(SPEC)[None]
     with torch.no_grad():
         assert torch.allclose(model.logits(x), reference.eval()(x), rtol=1e-4)
+
+
+def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def averaged_by_swa() -> dict[str, Tensor]:
+    network = Network()
+    network.load_state_dict(trained())
+    return torch.optim.swa_utils.AveragedModel(network).state_dict()
+
+
+WRAPPED: dict[str, Callable[[], Any]] = {
+    **{
+        key: lambda key=key: {key: trained(), "epoch": 3}
+        for key in ("module", "ema", "state_dict_ema", "model_ema", "ema_model", "net", "network", "model_state")
+    },
+    "nested": lambda: {"model": {"module": {"state_dict": prefixed("module.", trained())}}, "optimizer": {"state": {}}},
+    "ema nested": lambda: {"ema": {"module": trained(), "updates": 7}, "model": None},
+    **{
+        prefix: lambda prefix=prefix: prefixed(prefix, trained())
+        for prefix in ("model.", "net.", "network.", "_orig_mod.", "module._orig_mod.", "model.module._orig_mod.net.")
+    },
+    "encoder.": lambda: {"state_dict": prefixed("encoder.", trained())},
+    "swa": averaged_by_swa,
+}
+
+
+@pytest.mark.parametrize("form", WRAPPED)
+def test_weights_are_found_in_what_training_keeps_and_under_any_prefix(form: str, tmp_path: Path) -> None:
+    torch.save(WRAPPED[form](), tmp_path / "weights.pth")
+    network = Network()
+    load_weights(network, tmp_path / "weights.pth")
+    assert same(network, trained())
+
+
+def test_a_networks_own_prefix_stays_and_is_put_on_where_the_file_lacks_it(tmp_path: Path) -> None:
+    torch.save(prefixed("model.", trained()), tmp_path / "with.pth")
+    torch.save(trained(), tmp_path / "without.pth")
+    for name in ("with.pth", "without.pth"):
+        wrapper = nn.ModuleDict({"model": Network()})
+        load_weights(wrapper, tmp_path / name)
+        assert same(wrapper["model"], trained())
+
+
+def test_plain_weights_go_before_averaged_ones_which_an_option_takes(tmp_path: Path) -> None:
+    content = {"model": trained(1), "model_ema": {"module": trained(2)}, "teacher": trained(3)}
+    torch.save(content, tmp_path / "both.pth")
+    network = Network()
+    with pytest.warns(UserWarning, match=r"both\.pth: beside plain weights model it holds averaged ones: model_ema;"):
+        load_weights(network, tmp_path / "both.pth")
+    assert same(network, trained(1))
+    for key, seed in (("model_ema", 2), ("model_ema.module", 2), ("teacher", 3)):
+        model = build(checkpoint=str(tmp_path / "both.pth"), weights_key=key)
+        assert same(model.network, trained(seed))
+    with pytest.raises(CheckpointError, match=r"model\.weights_key=emma: .* holds model, model_ema, teacher"):
+        build(checkpoint=str(tmp_path / "both.pth"), weights_key="emma")
+    torch.save({"student": trained(1), "teacher": trained(2)}, tmp_path / "names.pth")
+    with pytest.raises(CheckpointError, match=r"no tensors by name.*it holds student, teacher.*model\.weights_key"):
+        load_weights(network, tmp_path / "names.pth")
+    torch.save({"state_dict": trained(1), "network": trained(2)}, tmp_path / "two.pth")
+    with pytest.raises(CheckpointError, match=r"several sets of weights: state_dict, network; set model\.weights_key"):
+        load_weights(network, tmp_path / "two.pth")
+
+
+def test_a_prefix_of_some_keys_is_pointed_out(tmp_path: Path) -> None:
+    torch.save(prefixed("encoder.", trained()) | {"decoder.weight": torch.ones(2)}, tmp_path / "both.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(Network(), tmp_path / "both.pth")
+    message = str(caught.value)
+    assert "of its keys begin with 'encoder.' and fit without it, which also holds 1 others (decoder.weight)" in message
+    assert "missing (" not in message
+
+
+def sharded(folder: Path, kind: str) -> Path:
+    """The weights in two files with their index, as Hugging Face has them."""
+    state, suffix = trained(), "safetensors" if kind == "model" else "bin"
+    names = [f"{kind}-0000{i}-of-00002.{suffix}" for i in (1, 2)]
+    of = {key: names[i % 2] for i, key in enumerate(state)}
+    for name in names:
+        part = {key: value for key, value in state.items() if of[key] == name}
+        (save_file if suffix == "safetensors" else torch.save)(part, folder / name)
+    index = folder / f"{kind}.{suffix}.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": of}))
+    return index
+
+
+@pytest.mark.parametrize("kind", ["model", "pytorch_model"])
+def test_a_checkpoint_in_several_files_is_read_by_its_index(kind: str, tmp_path: Path) -> None:
+    index, network = sharded(tmp_path, kind), Network()
+    load_weights(network, index)
+    assert same(network, trained())
+    shard = next(tmp_path.glob("*-00002-of-00002.*"))
+    with pytest.raises(CheckpointError, match=rf"a folder; give the file in it, such as {kind}.*index\.json"):
+        load_weights(network, tmp_path)
+    with pytest.raises(CheckpointError, match=rf"{shard.name}: one file of several; give the index beside it"):
+        load_weights(network, shard)
+    shard.unlink()
+    with pytest.raises(CheckpointError, match=rf"{shard.name} is missing; it must lie beside the index"):
+        load_weights(network, index)
+
+
+@pytest.mark.parametrize("name", ["../secret.bin", "/etc/passwd", "..", "", "sub/part.bin", "..\\part.bin"])
+def test_an_index_that_leaves_its_folder_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    torch.save(trained(), tmp_path / "secret.bin")
+    index = tmp_path / "in" / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(trained(), name)}))
+    with pytest.raises(CheckpointError, match=r"index\.json: refused: it names .*not a file beside it"):
+        load_weights(Network(), index)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"weight_map": {}}', '{"weight_map": {"a": 1}}', "[" * 10**5, '{"weight_map": [1]}', "\xff"],
+)
+def test_an_index_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"index\.json: (not the index of a checkpoint|the file is empty)"):
+        read_checkpoint(index)
+
+
+def test_an_index_whose_file_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
+    index = sharded(tmp_path, "model")
+    held = json.loads(index.read_text())
+    held["weight_map"]["head.weight"] = "model-00001-of-00002.safetensors"
+    index.write_text(json.dumps(held))
+    with pytest.raises(CheckpointError, match=r"model-00001-of-00002\.safetensors does not hold head\.weight"):
+        read_checkpoint(index)
+
+
+def test_weights_that_are_infinite_in_the_networks_type_are_refused_by_name(tmp_path: Path) -> None:
+    state = {k: v.double() if v.is_floating_point() else v for k, v in trained().items()}
+    state["fc.weight"][0, 0] = 1e300
+    torch.save(state, tmp_path / "wide.pth")
+    network = Network()
+    with pytest.raises(CheckpointError, match=r"wide\.pth: fc\.weight holds 1e\+300, which is infinite in .*float32"):
+        load_weights(network, tmp_path / "wide.pth")
+    assert same(network, Network().state_dict())
+
+
+def test_a_negative_variance_is_refused_by_name(tmp_path: Path) -> None:
+    state = trained()
+    state["stem.1.running_var"][3] = -0.5
+    torch.save(state, tmp_path / "negative.pth")
+    with pytest.raises(CheckpointError, match=r"negative\.pth: stem\.1\.running_var holds -0\.5.*not negative"):
+        load_weights(Network(), tmp_path / "negative.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda t: t.to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (lambda t: t.to("meta"), "without values"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "qint8"),
+        (lambda t: torch.nested.nested_tensor([t[0], t[1]]), "dense"),
+        (lambda t: t.bool(), "bool"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_without_plain_values_are_refused_by_name(
+    change: Callable[[Tensor], Tensor], kind: str, tmp_path: Path
+) -> None:
+    torch.save({**trained(), "fc.weight": change(trained()["fc.weight"])}, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=rf"odd\.pth: fc\.weight is .*{kind}.*") as caught:
+        load_weights(Network(), tmp_path / "odd.pth")
+    assert "should be dense float (float16, bfloat16, float32, float64)" in str(caught.value)
+
+
+def rewritten(path: Path, compression: int, change: Callable[[str, bytes], bytes]) -> None:
+    """The same zip with other content."""
+    with zipfile.ZipFile(path) as old:
+        parts = {part.filename: old.read(part) for part in old.infolist()}
+    with zipfile.ZipFile(path, "w", compression) as new:
+        for name, content in parts.items():
+            new.writestr(name, change(name, content))
+
+
+def test_a_packed_checkpoint_is_read_and_one_that_swells_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(trained(), path)
+    rewritten(path, zipfile.ZIP_DEFLATED, lambda _, content: content)
+    network = Network()
+    load_weights(network, path)
+    assert same(network, trained())
+    # A list of 100 million empty lists: 100 MB of pickle, which would be 7 GB of objects, in 100 KB of zip.
+    huge = b"\x80\x02](" + b"]" * 10**8 + b"e."
+    rewritten(path, zipfile.ZIP_DEFLATED, lambda name, content: huge if name.endswith("data.pkl") else content)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(CheckpointError, match=r"weights\.pth: refused: a file of \d+ .* unpack to 1\d{8}"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"](" + b"]" * 2_100_000 + b"e.", "refused: it holds more than 2000000 objects"),
+        (b"cbuiltins\nbytearray\nJ\x00\x00\x00\x7f\x85R.", "refused: the file asks to run builtins.bytearray"),
+        (b"c__builtin__\nbytearray\nJ\x00\x00\x00\x7f\x85R.", "refused: the file asks to run builtins.bytearray"),
+        (b"X\xff\xff\xff\x7fabc.", "damaged"),
+    ],
+)
+def test_a_pickle_that_makes_memory_at_will_is_refused_before_it_is_followed(
+    body: bytes, message: str, zipped: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "greedy.pth"
+    torch.save([torch.ones(2)], path, _use_new_zipfile_serialization=zipped)
+    if zipped:
+        rewritten(path, zipfile.ZIP_STORED, lambda name, old: b"\x80\x02" + body if name.endswith("data.pkl") else old)
+    else:
+        start = path.read_bytes()
+        ends = [i for i in range(len(start)) if start.startswith(b"\x80\x02", i)]
+        path.write_bytes(start[: ends[3]] + b"\x80\x02" + body)
+    with pytest.raises(CheckpointError, match=rf"greedy\.pth: {message}"):
+        read_checkpoint(path)
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    content: Any = trained()
+    for _ in range(150):
+        content = {"model": content}
+    torch.save(content, tmp_path / "deep.pth")
+    with pytest.raises(CheckpointError, match=r"deep\.pth: holds no tensors by name"):
+        read_checkpoint(tmp_path / "deep.pth")
+
+
+def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "claim.pth"
+    torch.save({"fc.bias": torch.ones(3).expand(2**20, 2**10, 3)}, path)  # 3 numbers, seen as 12 GiB
+    with pytest.raises(CheckpointError, match=r"claim\.pth: .*|claim\.pth .*does not fit"):
+        load_weights(Network(), path)
+    torch.save(trained(), path)
+    claimed = b"J\x00\x00\x00\x40t"  # 2**30 numbers in place of 3
+
+    def change(name: str, content: bytes) -> bytes:
+        return content.replace(b"K\x03t", claimed) if name.endswith("data.pkl") else content
+
+    rewritten(path, zipfile.ZIP_STORED, change)
+    with pytest.raises(CheckpointError, match=r"claim\.pth: damaged"):
+        load_weights(Network(), path)

@@ -126,5 +126,5 @@ def test_converted_weights_give_the_logits_of_the_flax_implementation(kinetics: 
 def test_real_clips_are_recognised(kinetics: VideoModel, shared_data: Path, video: str, expected: str) -> None:
     clip = load_clip(shared_data / "ucf101" / "UCF-101" / f"{video}.avi", kinetics.spec)
     with torch.no_grad():
-        probabilities = kinetics.probabilities(clip.tensor(kinetics.spec)[None])[0]
+        probabilities = kinetics.scores(clip.tensor(kinetics.spec)[None])[0]
     assert float(probabilities[kinetics.class_index(expected)]) > 0.5

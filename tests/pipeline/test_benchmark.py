@@ -87,9 +87,9 @@ def test_scores_of_the_first_masks_are_true():
     model = small_model(batch_size=2)
     x = moving_clip(model.spec).tensor(model.spec)
     masks = RankMasks(torch.arange(x[0].numel()).view(x.shape[1:]), [0, 500, 1500, 3000])
-    true = patched.masked_probabilities(model, x, masks, torch.zeros_like(x), 1)
+    true = patched.masked_scores(model, x, masks, torch.zeros_like(x), 1)
     with first_masks(3):
-        some = patched.masked_probabilities(model, x, masks, torch.zeros_like(x), 1)
+        some = patched.masked_scores(model, x, masks, torch.zeros_like(x), 1)
     np.testing.assert_array_equal(some[:3], true[:3])
     assert some[3] != true[3]
 

@@ -53,6 +53,22 @@ def assert_refused(ended: Ended, *words: str) -> None:
         assert word in ended.err
 
 
+def test_a_head_that_does_not_go_with_the_network_or_the_method_is_refused_before_the_first_clip(tmp_path):
+    ended = explain(tmp_path, CHEAP, "model.head=probabilities", "dataset.size=1")
+    assert_refused(ended, "model r3d_tiny: model.head=probabilities, but the network gives", "set model.head=softmax")
+    ended = explain(tmp_path, "explainer=step", "model.head=identity", "dataset.size=1")
+    assert_refused(ended, "the scores of r3d_tiny (model.head=identity) are none; take an explainer")
+    assert not (tmp_path / "out" / "maps").exists()
+
+
+def test_another_head_gives_maps_of_its_own(tmp_path):
+    for options in ([], ["model.head=sigmoid"], ["model.head=identity"]):
+        ended = explain(tmp_path, "explainer=osa", "explainer.stride=[8,32,32]", "dataset.size=1", *options)
+        assert ended.status == 0, ended.err
+    found = [load_map(path) for path in (tmp_path / "out" / "maps").rglob("*.b2nd")]
+    assert len({saliency.numpy().tobytes() for saliency, _ in found}) == len(found) == 3
+
+
 def test_maps_with_their_meta_data(tmp_path):
     ended = explain(tmp_path, "explainer=grad_cam", "dataset.size=2")
     assert ended.status == 0, ended.err

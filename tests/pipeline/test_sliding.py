@@ -66,7 +66,7 @@ def test_windows_scores_and_overlay(tmp_path, video):
     for row, probabilities, start in zip(rows(out), scores, (0, 8, 16, 24), strict=True):
         clip, _, _ = read_clip(video, model.spec, Window("start"), id="x")
         if start == 0:
-            want = model.probabilities(clip.tensor(model.spec)[None])[0].detach().numpy()
+            want = model.scores(clip.tensor(model.spec)[None])[0].detach().numpy()
             np.testing.assert_allclose(probabilities, want, rtol=1e-4)
         best = int(probabilities.argmax())
         assert (int(row["first_frame"]), int(row["last_frame"])) == (start, start + 15)

@@ -5,7 +5,7 @@ import torch
 from aosa.removal.boxes import BoxUnions
 from aosa.removal.draws import PatchDraws
 from aosa.removal.fills import patch_mean
-from aosa.removal.forward import masked_probabilities
+from aosa.removal.forward import masked_scores
 from tests.helpers import small_model
 
 SIZE = (2, 13, 17)
@@ -117,6 +117,6 @@ def test_the_same_fills_and_scores_whatever_the_batch_size(x: torch.Tensor) -> N
     made = draws(x, 3)
     whole = fills(made, 0, 12)
     assert torch.equal(torch.cat([fills(made, 0, 5), fills(made, 5, 6), fills(made, 6, 12)]), whole)
-    one, many = (masked_probabilities(small_model(batch_size=b), x, made, made.fill, 1) for b in (1, 5))
+    one, many = (masked_scores(small_model(batch_size=b), x, made, made.fill, 1) for b in (1, 5))
     np.testing.assert_allclose(one, many, rtol=1e-5)
     assert np.ptp(one) > 1e-4

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from aosa.removal.boxes import BoxUnions
-from aosa.removal.forward import RankMasks, masked_probabilities
+from aosa.removal.forward import RankMasks, masked_scores
 from aosa.removal.weighting import weighted_map
 from tests.helpers import SPEC, moving_clip, small_model
 
@@ -19,12 +19,12 @@ def test_each_mask_is_scored_as_if_alone(batch_size: int) -> None:
     model, clip = small_model(batch_size=batch_size), moving_clip()
     x = clip.tensor(SPEC)
     fill = torch.full_like(x, 0.3)
-    scores = masked_probabilities(model, x, masks(), fill, 1)
+    scores = masked_scores(model, x, masks(), fill, 1)
     for i in range(11):
         occluded = masks().occluded(i, i + 1)
         alone = torch.where(occluded, fill, x)[None]
         with torch.no_grad():
-            assert scores[i] == pytest.approx(float(model.probabilities(alone)[0, 1]), rel=1e-5)
+            assert scores[i] == pytest.approx(float(model.scores(alone)[0, 1]), rel=1e-5)
     assert np.ptp(scores) > 1e-4
 
 
@@ -41,11 +41,11 @@ def test_soft_masks_mix_the_clip_and_the_fill() -> None:
             return share[start:stop]
 
     fill = torch.full_like(x, 0.3)
-    scores = masked_probabilities(model, x, Soft(), fill, 1)
-    per_mask = masked_probabilities(model, x, Soft(), lambda occluded, _: occluded[:, None] * 0 + 0.3, 1)
+    scores = masked_scores(model, x, Soft(), fill, 1)
+    per_mask = masked_scores(model, x, Soft(), lambda occluded, _: occluded[:, None] * 0 + 0.3, 1)
     for i in range(5):
         with torch.no_grad():
-            alone = model.probabilities((x + share[i] * (fill - x))[None])[0, 1]
+            alone = model.scores((x + share[i] * (fill - x))[None])[0, 1]
         assert scores[i] == pytest.approx(float(alone), rel=1e-5)
         assert per_mask[i] == pytest.approx(float(alone), rel=1e-5)
 
@@ -58,9 +58,9 @@ def test_a_fill_per_mask_is_told_which_masks_it_is_for() -> None:
     def fill(occluded: torch.Tensor, start: int) -> torch.Tensor:
         return value[start : start + len(occluded), None, None, None, None].expand(-1, *x.shape)
 
-    scores = masked_probabilities(small_model(batch_size=4), x, masks(), fill, 1)
+    scores = masked_scores(small_model(batch_size=4), x, masks(), fill, 1)
     for i in range(11):
-        alone = masked_probabilities(small_model(), x, masks(), torch.full_like(x, float(value[i])), 1)[i]
+        alone = masked_scores(small_model(), x, masks(), torch.full_like(x, float(value[i])), 1)[i]
         assert scores[i] == pytest.approx(alone, rel=1e-5)
 
 

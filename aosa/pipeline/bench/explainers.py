@@ -29,7 +29,7 @@ from aosa.explainers.eb_r import EBR
 from aosa.models.base import VideoModel
 from aosa.pipeline.bench.passes import Pass, Total, counted, replay, total
 from aosa.pipeline.bench.timing import moving_texture, seconds, warm
-from aosa.removal.forward import Masks, masked_probabilities
+from aosa.removal.forward import Masks, masked_scores
 
 _MASKED = ("aosa", "osa", "removal")  # the files of aosa.explainers in which masks meet the network
 _LIMITS: tuple[tuple[type, float], ...] = ((AOSAApprox, 1.5), (AOSA, 1.15), (OSA, 1.15), (Removal, 1.15), (EP3D, 1.3))
@@ -143,12 +143,12 @@ def first_masks(count: int) -> Iterator[list[int]]:
         scores = np.random.default_rng(0).random(len(masks))
         if count:
             first = _First(masks, min(count, len(masks)))
-            scores[: len(first)] = masked_probabilities(model, x, first, fill, target)
+            scores[: len(first)] = masked_scores(model, x, first, fill, target)
         return scores
 
     with contextlib.ExitStack() as stack:
         for module in _MASKED:
-            stack.enter_context(mock.patch(f"aosa.explainers.{module}.masked_probabilities", some))
+            stack.enter_context(mock.patch(f"aosa.explainers.{module}.masked_scores", some))
         yield found
 
 
