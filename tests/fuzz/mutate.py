@@ -5,7 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-_ODD = (b"\0", b"\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\xff" * 8, b"\0" * 8, b"\x80", b"-1", b"\n", b"9" * 20)
+_ODD = (
+    b"\0",
+    b"\xff",
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+    b"\xff" * 8,
+    b"\0" * 8,
+    b"\x80",
+    b"-1",
+    b"\n",
+    b"9" * 20,
+)
 
 
 def mutate(rng: random.Random, content: bytes, others: Sequence[bytes] = ()) -> bytes:

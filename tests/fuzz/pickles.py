@@ -173,7 +173,9 @@ def _tuple(*parts: bytes) -> bytes:
     return b"(" + b"".join(parts) + b"t"
 
 
-def _dtype(name: str, order: str = "<", size: int = -1, fields: bytes = b"NN", align: int = -1, flags: int = 0) -> bytes:
+def _dtype(
+    name: str, order: str = "<", size: int = -1, fields: bytes = b"NN", align: int = -1, flags: int = 0
+) -> bytes:
     state = _tuple(_int(3), _text(order), b"N", fields, _int(size), _int(align), _int(flags))
     return b"cnumpy\ndtype\n" + _tuple(_text(name), b"\x89", b"\x88") + b"R" + state + b"b"
 
