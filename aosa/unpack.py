@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import IO
 
 from aosa.errors import AosaError
 from aosa.fetch import Here, alone, check_room, no_room, readable
+from aosa.rar import checksums
 
 _MOST = 1_000_000  # members
 _LONGEST, _DEEPEST = 1000, 32  # letters of a name, and folders in it
@@ -314,6 +316,8 @@ def _extract(archive: Path, members: list[Member], folder: Path) -> None:
             raise AosaError(f"{archive}: unpacks to more than is listed{_AGAIN}")
     if short:  # and the program saw nothing wrong
         raise AosaError(f"{archive}: {short.name!r} does not unpack to what is listed{_AGAIN}")
+    if tool == "bsdtar":
+        _check_sums(archive, files, folder)
 
 
 def _write(stream: IO[bytes], folder: Path, files: list[Member]) -> Member | None:
@@ -326,6 +330,29 @@ def _write(stream: IO[bytes], folder: Path, files: list[Member]) -> Member | Non
         if left:
             return member
     return None
+
+
+def _check_sums(archive: Path, files: list[Member], folder: Path) -> None:
+    """Compare what a .rar unpacked to with the checksums in it.
+
+    Raises:
+        AosaError: naming the first file that differs.
+    """
+    try:
+        sums = checksums(archive)
+    except ValueError as error:
+        raise AosaError(f"{archive}: damaged ({error}){_AGAIN}") from None
+    if sums is None:
+        return
+    if [size for size, _ in sums] != [member.size for member in files]:
+        raise AosaError(f"{archive}: damaged (its files are others than are listed){_AGAIN}")
+    for member, (_, expected) in zip(files, sums, strict=True):
+        crc = 0
+        with (folder / member.name).open("rb") as file:
+            while data := file.read(_CHUNK):
+                crc = zlib.crc32(data, crc)
+        if crc != expected:
+            raise AosaError(f"{archive}: damaged (the checksum of {member.name!r} differs){_AGAIN}")
 
 
 def _move(source: Path, target: Path) -> None:
