@@ -9,13 +9,13 @@ import random
 import struct
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from aosa.data.pyannot import read_pyannot
-from aosa.errors import AosaError
 from aosa.unpickle import load_plain_pickle
 from tests.conftest import SHARED_DATA
 from tests.fuzz.mutate import mutate
@@ -76,7 +76,7 @@ def seeds() -> list[bytes]:
 def _instructions(rng: random.Random, content: bytes) -> bytes:
     """Whole instructions left out, repeated or swapped: what comes is still a pickle, of something else."""
     starts = [place or 0 for _, _, place in pickletools.genops(content)] + [len(content)]
-    parts = [content[a:b] for a, b in zip(starts, starts[1:], strict=False)]
+    parts = [content[a:b] for a, b in pairwise(starts)]
     for _ in range(rng.choice((1, 2, 3))):
         i, k = rng.randrange(1, len(parts) - 1), rng.randrange(1, len(parts) - 1)
         kind = rng.randrange(3)
@@ -122,7 +122,7 @@ class _Reference(pickle._Unpickler):  # type: ignore[name-defined]
     def load_frame(self) -> None:
         self.read(8)  # only a hint on how much to read ahead
 
-    dispatch = {**pickle._Unpickler.dispatch, pickle.FRAME[0]: load_frame}  # type: ignore[attr-defined]
+    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.FRAME[0]: load_frame}  # type: ignore[attr-defined]
 
 
 def reference(content: bytes) -> Any:
@@ -267,7 +267,10 @@ _BODIES: dict[str, bytes] = {
     + b"("
     + b"".join(_buffer(b"h\x00", b"h\x01", _tuple(_int(1 << 17))) for _ in range(9000))
     + b"l",
-    "one_array_many_times": _array(_U1, _tuple(_int(1 << 20)), _bytes(bytes(1 << 20))) + b"q\x00(" + b"h\x00" * 9000 + b"l",
+    "one_array_many_times": _array(_U1, _tuple(_int(1 << 20)), _bytes(bytes(1 << 20)))
+    + b"q\x00("
+    + b"h\x00" * 9000
+    + b"l",
     "unhashable_key": b"}]Ns",
     "half_a_pair": b"}(Nu",
     "half_a_surrogate": b"X\x03\x00\x00\x00\xed\xa0\x80",
