@@ -9,7 +9,7 @@ CONSTRAINTS := $(if $(CUDA),,-c constraints.txt)
 # The AOSA journal's tables and figures, and what the cut of STEP's iterations costs.
 REPRODUCED := table1 table4 table5 table6 table7 fig4 fig5 fig7 fig8 step
 
-.PHONY: help setup demo reproduce-demo docs test lint bench weights-i3d clean
+.PHONY: help setup demo reproduce-demo docs test fuzz lint bench weights-i3d clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,6 +33,9 @@ docs: setup ## build the documentation into site/; open site/index.html
 
 test: setup ## run the tests
 	$(PY) -m pytest -n 2 --dist loadscope
+
+fuzz: setup ## feed damaged and odd inputs to every reader, in child processes; N=5000 of each group, GROUP=pickles of one
+	$(PY) -m tests.fuzz $(GROUP) -n $(or $(N),100)
 
 lint: setup ## check style and types
 	$(VENV)/bin/ruff check .
