@@ -9,7 +9,7 @@ CONSTRAINTS := $(if $(CUDA),,-c constraints.txt)
 # The AOSA journal's tables and figures, and what the cut of STEP's iterations costs.
 REPRODUCED := table1 table4 table5 table6 table7 fig4 fig5 fig7 fig8 step
 
-.PHONY: help setup demo reproduce-demo docs test kills lint bench weights-i3d clean
+.PHONY: help setup demo reproduce-demo docs test kills fuzz lint bench weights-i3d clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +36,9 @@ test: setup ## run the tests
 
 kills: setup ## kill the stages N times (200) and compare what they make in the end
 	$(PY) -m tests.kills N=$(or $(N),200)
+
+fuzz: setup ## feed damaged and odd inputs to every reader, in child processes; N=5000 of each group, GROUP=pickles of one
+	$(PY) -m tests.fuzz $(GROUP) -n $(or $(N),100)
 
 lint: setup ## check style and types
 	$(VENV)/bin/ruff check .

@@ -87,9 +87,8 @@ def fetch(address: str, path: str | Path, *, size: int | None = None, sha256: st
         return True
     except OSError as error:
         where = error.filename or path
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise Here(f"no room to write {where}; free some, and the same command goes on from there") from None
-        raise Here(f"{where}: {error.strerror or error}; set data_root to a folder that can be written") from None
+        other = Here(f"{where}: {error.strerror or error}; set data_root to a folder that can be written")
+        raise (no_room(where, error) or other) from None
 
 
 def check_address(address: str, key: str) -> None:
@@ -138,6 +137,13 @@ def check_room(folder: Path, needed: int, what: str) -> None:
             f"no room for {what} in {folder}: it needs {readable(needed)}, {readable(free)} are free; free some, or "
             f"set data_root to a folder on another disk"
         )
+
+
+def no_room(where: str | Path, error: OSError) -> Here | None:
+    """What to say when the disk is full; None when it is something else."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return None
+    return Here(f"no room to write {where}; free some, and the same command goes on from there")
 
 
 def readable(size: float) -> str:

@@ -112,15 +112,16 @@ def test_cut_short(write, tmp_path):
     assert unpacked(tmp_path / "in") == {}
 
 
-def test_damaged(tmp_path):
-    """A zip; bsdtar does not look at the checksum of what a rar holds uncompressed."""
-    archive = write_zip(tmp_path / "a.zip", GOOD)
+def test_damaged(write, tmp_path):
+    """bsdtar does not look at the checksum of what a rar holds uncompressed."""
+    archive = write("a", GOOD)
     content = bytearray(archive.read_bytes())
     content[content.index(b"oneone")] ^= 1
     archive.write_bytes(bytes(content))
-    with pytest.raises(AosaError, match=r"a\.zip: damaged \(Bad CRC-32.*delete it and download it again"):
-        unpack(archive, tmp_path)
-    assert unpacked(tmp_path) == {}
+    why = r"(Bad CRC-32 for file|the checksum of) 'UCF-101/Surfing/v_Surfing_g01_c01\.avi'.*"
+    with pytest.raises(AosaError, match=rf"a\.(zip|rar): damaged \({why}\); delete it and download it again"):
+        unpack(archive, tmp_path / "in")
+    assert unpacked(tmp_path / "in") == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>no</html>"])
@@ -134,7 +135,7 @@ def test_no_archive(write, tmp_path, content):
 def test_interrupted(write, tmp_path, monkeypatch):
     archive = write("a", GOOD)
 
-    def stop(archive: Path, folder: Path) -> None:
+    def stop(archive: Path, members: list[Member], folder: Path) -> None:
         (folder / "UCF-101").mkdir()
         raise KeyboardInterrupt
 
@@ -148,20 +149,177 @@ def test_interrupted(write, tmp_path, monkeypatch):
     assert unpacked(tmp_path / "in") == UNPACKED
 
 
-def test_program_that_unpacks_something_else(write, tmp_path, monkeypatch):
-    extract = module._extract
+def program(folder: Path, code: str) -> str:
+    """A bsdtar that lists two files of three bytes, and does what the code says to unpack them."""
+    path = folder / "bsdtar"
+    row = "-rw-r--r--  0 0 0 3 Jan  1  1980"
+    path.write_text(f"#!/bin/sh\nif [ $1 = -tvf ]; then echo '{row} a\n{row} b'; exit; fi\n{code}\n")
+    path.chmod(0o755)
+    return str(path)
 
-    def more(archive: Path, folder: Path) -> None:
-        extract(archive, folder)
-        (folder / "UCF-101" / "link").symlink_to("/etc")
 
-    monkeypatch.setattr(module, "_extract", more)
-    with pytest.raises(AosaError, match="it unpacks 'link', which is neither a file nor a folder"):
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("printf aaabbbc", "unpacks to more than is listed; delete it"),
+        ("yes", "unpacks to more than is listed; delete it"),
+        ("printf aaabb", "'b' does not unpack to what is listed; delete it"),
+        ("printf aaabbb; echo 'File CRC error' >&2; exit 1", r"bsdtar cannot read it \(File CRC error\); delete it"),
+        ("echo 'Encryption is not supported' >&2; exit 1", r"\(Encryption is not supported\); unpack it by hand"),
+        ("kill -9 $$", r"bsdtar cannot read it \(it gave no reason\)"),
+    ],
+)
+def test_program_that_unpacks_something_else(tmp_path, monkeypatch, code, message):
+    archive = write_rar(tmp_path / "a.rar", GOOD)
+    bsdtar = program(tmp_path, code)
+    monkeypatch.setattr(shutil, "which", lambda tool: bsdtar)
+    (tmp_path / "in").mkdir()
+    with pytest.raises(AosaError, match=message):
+        unpack(archive, tmp_path / "in")
+    assert not any((tmp_path / "in").iterdir())
+
+
+def edited(path: Path, content: bytes, change: Callable[[bytearray, int, int], None], method: int) -> Path:
+    """A zip of one file ``a.txt``, changed where its local header and its entry in the directory begin."""
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("a.txt", content)
+    data = bytearray(path.read_bytes())
+    change(data, 0, data.index(b"PK\1\2"))
+    path.write_bytes(data)
+    return path
+
+
+def corrupt(data: bytearray, local: int, entry: int) -> None:
+    data[local + 35 : entry] = b"\xff" * (entry - local - 35)
+
+
+def other_sum(data: bytearray, local: int, entry: int) -> None:
+    data[entry + 16] ^= 1
+
+
+def less(data: bytearray, local: int, entry: int) -> None:
+    for at in (local + 22, entry + 24):
+        data[at : at + 4] = (10).to_bytes(4, "little")
+
+
+def more(data: bytearray, local: int, entry: int) -> None:
+    for at in (local + 22, entry + 24):
+        data[at : at + 4] = (10_000).to_bytes(4, "little")
+
+
+def encrypted(data: bytearray, local: int, entry: int) -> None:
+    data[local + 6] |= 1
+    data[entry + 8] |= 1
+
+
+def deflate64(data: bytearray, local: int, entry: int) -> None:
+    data[local + 8] = data[entry + 10] = 9
+
+
+def newer(data: bytearray, local: int, entry: int) -> None:
+    data[entry + 6] = 99
+
+
+def no_name(data: bytearray, local: int, entry: int) -> None:
+    data[entry + 46] = 0  # a name ends at the first zero byte
+
+
+def long_directory(data: bytearray, local: int, entry: int) -> None:
+    end = data.index(b"PK\5\6")
+    data[end + 12 : end + 16] = (200_000_000).to_bytes(4, "little")
+
+
+AGAIN, BY_HAND = "; delete it and download it again$", "; unpack it by hand$"
+
+
+@pytest.mark.parametrize(
+    ("change", "method", "message"),
+    [
+        (corrupt, zipfile.ZIP_DEFLATED, r"a\.zip: damaged \(Error -3 while decompressing.*" + AGAIN),
+        (corrupt, zipfile.ZIP_BZIP2, r"a\.zip: damaged \(Invalid data stream\)" + AGAIN),
+        (corrupt, zipfile.ZIP_LZMA, r"a\.zip: damaged \(.*\)" + AGAIN),
+        (other_sum, zipfile.ZIP_DEFLATED, r"a\.zip: damaged \(Bad CRC-32 for file 'a\.txt'\)" + AGAIN),
+        (less, zipfile.ZIP_DEFLATED, r"a\.zip: damaged \(Bad CRC-32 for file 'a\.txt'\)" + AGAIN),
+        (more, zipfile.ZIP_DEFLATED, r"a\.zip: (damaged \(.*\)|'a\.txt' does not unpack to what is listed)" + AGAIN),
+        (encrypted, zipfile.ZIP_DEFLATED, r"a\.zip: its member 'a\.txt' is encrypted" + BY_HAND),
+        (deflate64, zipfile.ZIP_DEFLATED, r"'a\.txt' is packed by method 9, which is not read here" + BY_HAND),
+        (newer, zipfile.ZIP_DEFLATED, r"damaged or not a zip \(zip file version 9\.9\)" + AGAIN),
+        (no_name, zipfile.ZIP_DEFLATED, r"a\.zip: refused, nothing is unpacked: its member '' has no name$"),
+        (long_directory, zipfile.ZIP_DEFLATED, r"a\.zip: refused: it holds more than 1000000 members" + BY_HAND),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_zip_that_is_wrong_within(tmp_path, change, method, message):
+    (tmp_path / "in").mkdir()
+    archive = edited(tmp_path / "a.zip", b"some text and some text " * 40, change, method)
+    with pytest.raises(AosaError, match=message):
+        unpack(archive, tmp_path / "in")
+    assert not any((tmp_path / "in").iterdir())
+
+
+def test_zip_of_members_that_overlap(tmp_path):
+    """Two names for one content: what a zip that unpacks to far more than it has is made of."""
+    archive = write_zip(tmp_path / "a.zip", [("a.txt", b"a" * 100, FILE), ("b.txt", b"b" * 100, FILE)])
+    data = archive.read_bytes()
+    second = data.index(b"PK\1\2", data.index(b"PK\1\2") + 1)
+    archive.write_bytes(data[: second + 42] + bytes(4) + data[second + 46 :])
+    with pytest.raises(AosaError, match=r"a\.zip: refused: its member '[ab]\.txt' lies within another one"):
+        unpack(archive, tmp_path)
+
+
+def test_zip_that_claims_far_more_than_it_has(tmp_path):
+    def claims(data: bytearray, local: int, entry: int) -> None:
+        data[entry + 24 : entry + 28] = (3_000_000_000).to_bytes(4, "little")
+
+    archive = edited(tmp_path / "a.zip", b"\0" * 1000, claims, zipfile.ZIP_DEFLATED)
+    with pytest.raises(AosaError, match=r"refused: it has \d+ bytes and claims to hold 3\.0 GB; unpack it by hand if"):
+        unpack(archive, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "a/b"], "its member 'a/b' is a file as well as a folder"),
+        (["a/b", "a"], "its member 'a' is a file as well as a folder"),
+        (["a/b/c", "A"], "its member 'A' is a file as well as a folder"),
+        (["a", "A"], "its member 'A' differs from 'a' only in a way that not every system keeps"),
+        (["d/\u00e9", "D/e\u0301"], "differs from 'd/\u00e9' only in a way"),
+        (["a", "./a"], "its member 'a' is there twice"),
+        (["a", "b//../c"], "would leave the folder"),
+        (["a", "b" * 256], "has a name that not every system takes"),
+        (["a", "b/" * 40 + "c"], "is nested too deep"),
+        (["a", ".a.zip.unpacking/c"], "its member '.a.zip.unpacking/c' has a name of ours"),
+    ],
+)
+def test_members_that_cannot_lie_side_by_side(tmp_path, names, message):
+    archive = write_zip(tmp_path / "a.zip", [(name, b"x", FILE) for name in names])
+    with pytest.raises(AosaError, match=message):
+        unpack(archive, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_file_and_folder_of_one_name(write, tmp_path):
+    archive = write("a", [("UCF-101", b"x", FILE), *GOOD[1:]])
+    with pytest.raises(AosaError, match=r"its member 'UCF-101/Surfing/.*' is a file as well as a folder"):
+        unpack(archive, tmp_path / "in")
+
+
+def test_names_with_a_dot_before_them(write, tmp_path):
+    members = [("./" + name, content, mode) for name, content, mode in GOOD]
+    assert unpack(write("a", [(".", b"", FOLDER), *members]), tmp_path / "in") == 2
+    assert unpacked(tmp_path / "in") == UNPACKED
+
+
+def test_file_in_the_place_of_a_folder_is_named_and_kept(write, tmp_path):
+    (tmp_path / "in" / "UCF-101").write_bytes(b"mine")
+    with pytest.raises(AosaError, match="UCF-101 is there already and is not a folder; move it away"):
         unpack(write("a", GOOD), tmp_path / "in")
-    monkeypatch.setattr(module, "_extract", lambda archive, folder: None)
-    with pytest.raises(AosaError, match=r"'UCF-101/Surfing/v two\.avi' does not unpack to what is listed"):
-        unpack(write("b", GOOD), tmp_path / "in")
-    assert unpacked(tmp_path / "in") == {}
+    assert unpacked(tmp_path / "in") == {"UCF-101": b"mine"}
+
+
+def test_more_members_than_a_data_set_has():
+    with pytest.raises(AosaError, match=r"a\.zip: refused: it holds more than 1000000 members"):
+        check_members([Member("a", "-", 1)] * 1_000_001, Path("a.zip"))
 
 
 def test_no_room(write, tmp_path, monkeypatch):
