@@ -46,6 +46,7 @@ class EtriActivity3D(FileDataset):
             class, or no video.
     """
 
+    annotated = frozenset()
     flip_keeps_class = True  # no class tells left from right
 
     def __init__(

@@ -62,7 +62,7 @@ def build_model(
     if checkpoint == "random":
         randomise(network, name)
         settle(network, spec)
-    elif checkpoint:
+    elif checkpoint is not None:
         load_weights(network, checkpoint, new_head=new_head)
     elif weights:
         asset = Path(str(files("aosa") / "assets" / weights))

@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.pipeline.common import absent, commit
-from aosa.pipeline.experiment import Results, Unit, folder
+from aosa.pipeline.experiment import Results, Unit, folder, title_of
 from aosa.pipeline.gallery import gallery
 from aosa.pipeline.tabulate import Tabulated
 from aosa.pipeline.tracking import command_line, plain, shareable
@@ -62,7 +62,7 @@ def _write_report(
     results, columns = (tabulated.results, tabulated.table.spec.columns) if tabulated else (None, ())
     write_report(
         out,
-        title=config.experiment.title,
+        title=title_of(config),
         tables=[tabulated.table] if tabulated else [],
         verdicts=tabulated.verdicts if tabulated else [],
         curves_png=_curves(results, out) if results else [],

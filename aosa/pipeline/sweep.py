@@ -18,7 +18,8 @@ from omegaconf import DictConfig, flag_override
 from aosa.config import build, did_you_mean
 from aosa.errors import AosaError, ConfigError
 from aosa.files import write_atomic
-from aosa.metrics.base import Metric
+from aosa.metrics import Accuracy, Metric
+from aosa.options import check_name
 from aosa.pipeline import evaluate, explain
 from aosa.pipeline.common import Job, check_common, choice, commit
 from aosa.pipeline.plan import print_stage_plan
@@ -46,9 +47,9 @@ def run(config: DictConfig) -> float:
         ConfigError: a column that the metric lacks, or accuracy, which scores no maps.
         AosaError: no video has a score.
     """
+    check_common(config)
     options = _options()
     if config.dry_run:
-        check_common(config)
         print(canonical(options))
         print_stage_plan(config, {choice(config, "metric"): _metric(config)})
         return 0.0
@@ -68,12 +69,10 @@ def sweep_folder(config: DictConfig) -> Path:
     """Where a sweep's settings, table and plot lie.
 
     Raises:
-        ConfigError: a name that is no name of a folder.
+        ConfigError: a name that is none of a folder.
     """
-    name = str(config.name)
-    if not name or name != Path(name).name or name in (".", ".."):
-        raise ConfigError(f"name={config.name}: give the sweep a name that a folder can have")
-    return Path(config.output_root) / "sweeps" / name
+    check_name("name", config.name)
+    return Path(config.output_root) / "sweeps" / config.name
 
 
 def _options() -> dict[str, Any]:
@@ -84,7 +83,6 @@ def _options() -> dict[str, Any]:
 
 
 def _setting(config: DictConfig, options: dict[str, Any]) -> tuple[Setting, int]:
-    check_common(config)
     metric, name = _metric(config), choice(config, "metric")
     job = Job(config)
     with track(config, "sweep", job.title, str(config.name)) as tracker:
@@ -118,7 +116,7 @@ def _setting(config: DictConfig, options: dict[str, Any]) -> tuple[Setting, int]
 
 
 def _metric(config: DictConfig) -> Metric:
-    metric, name = build(config.metric), choice(config, "metric")
+    metric, name = build(config.metric, (Metric, Accuracy)), choice(config, "metric")
     if not isinstance(metric, Metric):
         raise ConfigError(f"metric={name} scores no maps; choose another")
     if config.column not in metric.columns:

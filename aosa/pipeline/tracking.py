@@ -111,7 +111,7 @@ def dashboard(config: DictConfig) -> Untracked:
         ConfigError: it cannot be had: a package is missing, an option is out of range.
     """
     # Handed over, so that reports, which show the config without the roots, show none here.
-    return build(config.tracking, output_root=config.output_root)
+    return build(config.tracking, Untracked, output_root=config.output_root)
 
 
 @contextmanager

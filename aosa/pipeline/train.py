@@ -151,7 +151,7 @@ def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
 
 def _plan(cfg: DictConfig) -> int:
     """Print clips, steps and parameters; what is not there is told, and the rest is planned all the same."""
-    options, network = cfg.train, build(_merged(cfg.model, {"checkpoint": "random"})).network
+    options, network = cfg.train, build(_merged(cfg.model, {"checkpoint": "random"}), VideoModel).network
     print(f"plan: {choice(cfg, 'model')}, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters")
     for part in ("train", "val", "test"):
         try:
@@ -268,7 +268,7 @@ def _dataset(cfg: DictConfig, part: str) -> VideoDataset:
     if unknown:
         raise ConfigError(f"train.parts.{part}.{unknown[0]}: the data set has no such key; keys: {', '.join(known)}")
     # Resolved first: a part's root may name the data set's own.
-    return build(_merged(cfg.dataset, OmegaConf.to_container(keys, resolve=True)))
+    return build(_merged(cfg.dataset, OmegaConf.to_container(keys, resolve=True)), VideoDataset)
 
 
 def _merged(config: DictConfig, keys: Any) -> DictConfig:
@@ -285,7 +285,7 @@ def _model(cfg: DictConfig, dataset: VideoDataset, fabric: Fabric) -> VideoModel
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         config = _merged(config, {"device": str(fabric.device)})
     fresh = cfg.train.new_head
-    model: VideoModel = build(config, **({"new_head": True} if fresh and not from_scratch else {}))
+    model: VideoModel = build(config, VideoModel, **({"new_head": True} if fresh and not from_scratch else {}))
     if from_scratch:
         randomise(model.network, cfg.seed)
     if fresh:
