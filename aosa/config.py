@@ -93,6 +93,8 @@ def describe_composition(
             break
         node, parent = below, f"{parent}{part}."
     keys = [f"{parent}{k}" for k in map(str, node) if not k.startswith("_")]
+    if key in keys and text.startswith("Could not override"):
+        return f"{key}: {config_name} takes its keys one by one, as {key}.<key>=<value>, and only those there are"
     return f"there is no key {key!r} in the config of {config_name}{did_you_mean(key, keys)}\n  keys: {', '.join(keys)}"
 
 
@@ -115,6 +117,17 @@ def plain(config: DictConfig | ListConfig) -> Any:
         raise ConfigError(_unresolved(error)) from None
 
 
+def check(config: DictConfig, kind: type | tuple[type, ...] = object, **extra: Any) -> dict[str, Any]:
+    """All checks of `build` that make nothing. Returns the config as plain Python.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    options = plain(config)
+    _check_target(config._get_full_key(""), options, kind if isinstance(kind, tuple) else (kind,), extra)
+    return dict(options)
+
+
 def build(config: DictConfig | None, kind: type | tuple[type, ...] = object, **extra: Any) -> Any:
     """Make the object that a config with ``_target_`` describes; lists and mappings arrive as plain Python. All of it
     is checked first: that each ``_target_`` is a class of the right kind (or a function that is annotated to return
@@ -131,8 +144,7 @@ def build(config: DictConfig | None, kind: type | tuple[type, ...] = object, **e
     if config is None:
         raise ConfigError("there is no config to build from: the key is null")
     key = config._get_full_key("")
-    options = plain(config)
-    _check_target(key, options, kind if isinstance(kind, tuple) else (kind,), extra)
+    options = check(config, kind, **extra)
     try:
         made = instantiate(config, _convert_="all", **extra)
     except InstantiationException as error:

@@ -28,7 +28,7 @@ from aosa.hints import check_type
 from aosa.metrics.base import Metric
 from aosa.models.base import MOST_CLIPS, VideoModel
 from aosa.options import check_choice, check_name, check_whole
-from aosa.pipeline.store import Folder, MapFolder, RecordFolder, canonical, digest
+from aosa.pipeline.store import Folder, MapFolder, RecordFolder, digest
 
 FAILED = 3  # exit status: finished, but some videos failed
 
@@ -144,7 +144,7 @@ class Job:
 
     @cached_property
     def dataset(self) -> VideoDataset:
-        key = canonical(OmegaConf.to_container(self.config.dataset, resolve=True))
+        key = repr(plain(self.config.dataset))
         if key not in _datasets:
             _datasets[key] = build(self.config.dataset, VideoDataset)
         return _datasets[key]
@@ -152,7 +152,7 @@ class Job:
     @cached_property
     def model(self) -> VideoModel:
         # One model serves all explainers of a run; the weights are read once.
-        key = canonical(OmegaConf.to_container(self.config.model, resolve=True))
+        key = repr(plain(self.config.model))
         if key not in _models:
             _models.clear()
             _models[key] = build(self.config.model, VideoModel)

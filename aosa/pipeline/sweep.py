@@ -146,10 +146,14 @@ class Gather(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the table and the plot."""
-        if config.dry_run:
+        if config.dry_run is True:
             return
         try:
-            statuses.extend(gather(sweep_folder(config)))
+            out = sweep_folder(config)
+        except ConfigError:  # told by the settings
+            return
+        try:
+            statuses.extend(gather(out))
         except (AosaError, OSError) as error:  # of which Hydra would make a warning
             print(f"error: {error}", file=sys.stderr)
             statuses.append(1)
