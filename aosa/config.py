@@ -58,6 +58,8 @@ def compose(config_name: str, overrides: Sequence[str] = (), config_dirs: Sequen
             return hydra_compose(config_name, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(describe_composition(error, config_name, overrides, config_dirs)) from None
+    except ValueError as error:  # of Hydra: dataset=3, which is no name
+        raise ConfigError(f"no config can be made of {' '.join(overrides)}: {error}") from None
     finally:
         running.hydra = hydra
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -278,6 +279,15 @@ def _check_grid(where: str, grid: Grid) -> None:
             raise ConfigError(f"{where}.variants.{explainer} is empty: leave it out, or name its variants")
         for variant in filter(None, variants):
             check_name(f"{where}.variants.{explainer}", variant)
+    lists = [("overrides", grid.get("overrides", []))]
+    for key in ("explainer_options", "metric_options"):
+        lists += [(f"{key}.{name}", listed) for name, listed in grid.get(key, {}).items()]  # type: ignore[attr-defined]
+    for name, variants in grid.get("variants", {}).items():
+        lists += [(f"variants.{name}.{variant}", listed) for variant, listed in variants.items()]
+    for key, listed in lists:
+        for override in listed:
+            if not re.match(r"[+~]{0,2}[\w.@/]+=|~", override):
+                raise ConfigError(f"{where}.{key}: {override!r} is no override, such as dataset.size=30")
     for override in grid.get("overrides", []):
         key = override.partition("=")[0].lstrip("+~")
         if key in _GROUPS:
