@@ -11,6 +11,11 @@ import torch
 from torch import Tensor
 
 from aosa.errors import ConfigError, VideoError
+from aosa.options import check_whole, is_number, is_whole
+
+MOST_INTERVAL = 10_000  # source frames between sampled ones: minutes
+_MOST_SIDE = 16_384  # pixels of a resized frame
+_MOST_VOXELS = 2**31 - 1  # of a clip: what 32 bits can index
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,19 @@ class InputSpec:
         # Configs give lists; a spec must hash and compare by value.
         for name in ("size", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.frames < 1 or self.interval < 1:
-            raise ConfigError(
-                f"model.spec: frames and interval must be at least 1, got {self.frames} and {self.interval}"
-            )
-        if len(self.size) != 2 or min(self.size) < 1:
+        check_whole("model.spec", frames=(self.frames, 1), interval=(self.interval, 1, MOST_INTERVAL))
+        check_whole("model.spec", short=(self.short, 1, _MOST_SIDE))
+        if len(self.size) != 2 or not all(is_whole(side) and side > 0 for side in self.size):
             raise ConfigError(f"model.spec.size must be [height, width], got {list(self.size)}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ConfigError("model.spec.mean and model.spec.std need three values each, std above 0")
+        if (voxels := self.frames * self.size[0] * self.size[1]) > _MOST_VOXELS:
+            raise ConfigError(
+                f"model.spec: {self.frames} frames of {self.size[0]}×{self.size[1]} pixels are {voxels:.3g} voxels; "
+                f"a clip has at most {_MOST_VOXELS:.3g}"
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(is_number, self.mean + self.std)):
+            raise ConfigError("model.spec.mean and model.spec.std need three numbers each")
+        if min(self.std) <= 0:
+            raise ConfigError(f"model.spec.std must be above 0, got {list(self.std)}")
         if self.resize not in ("short", "squash"):
             raise ConfigError(f"model.spec.resize must be short or squash, got {self.resize!r}")
         if self.short is not None and self.short < max(self.size):

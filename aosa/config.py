@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -15,10 +15,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aosa.errors import AosaError, ConfigError
+from aosa.hints import check_keys, check_type, classes_of, describe, fits
+from aosa.options import as_text, check_name
+from aosa.options import did_you_mean as did_you_mean
 
 
 def config_dir() -> Path:
@@ -55,6 +58,8 @@ def compose(config_name: str, overrides: Sequence[str] = (), config_dirs: Sequen
             return hydra_compose(config_name, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(describe_composition(error, config_name, overrides, config_dirs)) from None
+    except ValueError as error:  # of Hydra: dataset=3, which is no name
+        raise ConfigError(f"no config can be made of {' '.join(overrides)}: {error}") from None
     finally:
         running.hydra = hydra
 
@@ -64,6 +69,8 @@ def describe_composition(
 ) -> str:
     """What is wrong with the overrides, in one message: the key or choice, what was meant, those there are."""
     text = re.split(r"\n+Config search path", str(error))[0].strip()
+    if found := re.match(r"ConfigError raised while resolving interpolation: (.+)", text):
+        return found.group(1)  # by a resolver of ours
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         hint = did_you_mean(name, error.options, f"{group}=")
@@ -72,7 +79,7 @@ def describe_composition(
         return f"there is no {group}={name}{hint}\n  choices: {', '.join(error.options)}"
     found = re.match(r"(?:Could not override|Could not delete from config\.|Key) '([^']+)'", text)
     if not found:
-        return text
+        return _unresolved(error) if isinstance(error, OmegaConfBaseException) else text
     key = found.group(1)
     rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
     if len(rest) == len(overrides):
@@ -88,13 +95,9 @@ def describe_composition(
             break
         node, parent = below, f"{parent}{part}."
     keys = [f"{parent}{k}" for k in map(str, node) if not k.startswith("_")]
+    if key in keys and text.startswith("Could not override"):
+        return f"{key}: {config_name} takes its keys one by one, as {key}.<key>=<value>, and only those there are"
     return f"there is no key {key!r} in the config of {config_name}{did_you_mean(key, keys)}\n  keys: {', '.join(keys)}"
-
-
-def did_you_mean(name: str, known: Sequence[str], prefix: str = "") -> str:
-    """``; did you mean <name>?`` for the closest known name, empty when none is close."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
 def quoted(value: str) -> str:
@@ -104,38 +107,140 @@ def quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def build(config: DictConfig | None, **extra: Any) -> Any:
-    """Make the object that a config with ``_target_`` describes; lists and mappings arrive as plain Python.
+def plain(config: DictConfig | ListConfig) -> Any:
+    """A config as plain Python, its interpolations resolved.
+
+    Raises:
+        ConfigError: one that leads nowhere, or a key without a value; it names the key.
+    """
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_unresolved(error)) from None
+
+
+def check(config: DictConfig, kind: type | tuple[type, ...] = object, **extra: Any) -> dict[str, Any]:
+    """All checks of `build` that make nothing. Returns the config as plain Python.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    options = plain(config)
+    _check_target(config._get_full_key(""), options, kind if isinstance(kind, tuple) else (kind,), extra)
+    return dict(options)
+
+
+def build(config: DictConfig | None, kind: type | tuple[type, ...] = object, **extra: Any) -> Any:
+    """Make the object that a config with ``_target_`` describes; lists and mappings arrive as plain Python. All of it
+    is checked first: that each ``_target_`` is a class of the right kind (or a function that is annotated to return
+    one), that it has each option, and that each value is of the option's type, by the annotations.
+
+    Args:
+        kind: what it must be an instance of; parts within by the annotation of the option that takes them, or a
+            network where there is none.
+        extra: further options, already made.
 
     Raises:
         AosaError: as the object raised it, or a ConfigError that says which key could not be built.
     """
-    _refuse_null(config)
+    if config is None:
+        raise ConfigError("there is no config to build from: the key is null")
+    key = config._get_full_key("")
+    options = check(config, kind, **extra)
     try:
-        return instantiate(config, _convert_="all", **extra)
+        made = instantiate(config, _convert_="all", **extra)
     except InstantiationException as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, AosaError):
             cause = cause.__cause__
         if cause is None:
             reason = str(error.__cause__ or error).splitlines()[0]
-            key = re.search(r"full_key: (.+)", str(error))
-            cause = ConfigError(f"{key.group(1)}: {reason}" if key else reason)
+            found = re.search(r"full_key: (.+)", str(error))
+            cause = ConfigError(f"{found.group(1)}: {reason}" if found else reason)
         raise cause from None
+    if not isinstance(made, kind):
+        raise ConfigError(f"{key}._target_={options['_target_']} gives {type(made).__name__}: give {_kinds(kind)}")
+    return made
 
 
-def _refuse_null(config: Any) -> None:
-    """Refuse null for an option whose type does not allow it, at any depth."""
-    if not isinstance(config, DictConfig) or config._is_none() or config._is_missing():
-        return
-    target = OmegaConf.to_container(config, resolve=False).get("_target_")  # type: ignore[union-attr]
+def _check_target(key: str, value: Any, kinds: tuple[type, ...], extra: Mapping[str, Any]) -> None:
+    """Refuse what cannot be built from a plain mapping, see `build`."""
+    if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
+        raise ConfigError(f"{key}._target_ is missing: give the path of {_kinds(kinds)}, such as package.module.Name")
+    target = value["_target_"]
     try:
-        known = inspect.signature(get_object(target)).parameters if isinstance(target, str) else {}
-    except (HydraException, TypeError, ValueError):
-        known = {}  # what cannot be found is told by the instantiation
-    for key in config:
-        kind = known[str(key)].annotation if str(key) in known else inspect.Parameter.empty
-        allowed = kind is inspect.Parameter.empty or "None" in str(kind)
-        if not allowed and OmegaConf.select(config, str(key), throw_on_missing=False) is None:
-            raise ConfigError(f"{config._get_full_key(str(key))}=null: give a value")
-        _refuse_null(config._get_node(key))
+        thing = get_object(target)
+    except Exception as error:  # the module's own errors, too
+        raise ConfigError(f"{key}._target_={target}: {str(error.__cause__ or error).splitlines()[0]}") from None
+    try:
+        made = thing if inspect.isclass(thing) else get_type_hints(thing).get("return")
+    except (NameError, TypeError):
+        made = None
+    if not inspect.isclass(made) or not issubclass(made, kinds):
+        hint = "" if inspect.isclass(thing) else ", or a function that is annotated to return one"
+        raise ConfigError(f"{key}._target_={target}: that is none of {_kinds(kinds)}{hint}")
+    parameters = inspect.signature(thing).parameters
+    try:
+        hints = get_type_hints(thing.__init__ if inspect.isclass(thing) else thing)
+    except (NameError, TypeError):
+        hints = {}  # names of its own that mean nothing here
+    known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    options = {name: option for name, option in value.items() if name != "_target_"}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        check_keys(key, options, known)
+    for name in known:
+        if parameters[name].default is inspect.Parameter.empty and name not in {**options, **extra}:
+            raise ConfigError(f"{key}.{name} is missing: give it a value")
+    for name, option in options.items():
+        if str(name).startswith("_"):
+            raise ConfigError(f"{key}.{name}: Hydra's own keys are not for configs of aosa; leave it out")
+        if name == "name":
+            check_name(f"{key}.name", option)  # of folders and files
+        elif name not in extra:
+            _check_option(f"{key}.{name}", option, hints.get(name, Any))
+
+
+def _check_option(key: str, value: Any, hint: Any) -> None:
+    if isinstance(value, dict) and "_target_" in value:
+        from torch import nn
+
+        classes = classes_of(hint)
+        if not classes and not fits(object(), hint):
+            raise ConfigError(f"{key}: give {describe(hint)}, no _target_")
+        _check_target(key, value, classes or (nn.Module,), {})
+        return
+    check_type(key, value, hint)
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in parts:
+        _check_option(f"{key}.{name}" if isinstance(value, dict) else f"{key}[{name}]", part, Any)
+
+
+def _kinds(kinds: type | tuple[type, ...]) -> str:
+    return " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+
+
+def _unresolved(error: Exception) -> str:
+    """What OmegaConf could not resolve, after its key."""
+    reason, *about = str(error).splitlines()
+    found = next((line.partition("full_key: ")[2] for line in about if "full_key: " in line), "")
+    return f"{found}: {reason}" if found else reason
+
+
+def folder_text(key: str, value: Any, home: bool = False) -> str:
+    """The path of a folder, as it was given.
+
+    Args:
+        home: it may begin with ~, which is expanded where the path is used.
+
+    Raises:
+        ConfigError: naming the key; it is no text, empty, begins with ~ or holds control characters.
+    """
+    check_type(key, value, str)
+    if not value or not value.isprintable() or (value.startswith("~") and not home):
+        tilde = "" if home else "; ~ is not expanded here"
+        raise ConfigError(f"{key}={as_text(value)}: give the path of a folder{tilde}")
+    return str(value)
+
+
+# For the folders that Hydra makes before a stage begins.
+OmegaConf.register_new_resolver("aosa.output_root", partial(folder_text, "output_root"), replace=True)

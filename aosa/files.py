@@ -203,6 +203,20 @@ def _naming(path: Path, error: OSError) -> OSError:
     return OSError(error.errno, error.strerror or str(error), str(path))
 
 
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Make a folder, and refuse one that takes no files.
+
+    Raises:
+        OSError: naming it.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
+
+
 def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Write a small file whole or not at all; text is UTF-8.
 

@@ -1,14 +1,30 @@
-"""Small networks and clips with known answers."""
+"""Small networks and clips with known answers, and the programs that a test needs."""
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from aosa import Clip, InputSpec, VideoModel
 
 SPEC = InputSpec(frames=4, size=(24, 32), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+
+
+def needs(package: str, *programs: str) -> str:
+    """The path of the first of these programs that is installed, by a system package of that name. Where none is, the
+    test is skipped; where ``CI`` is set, which installs them all, it fails."""
+    for program in programs:
+        if path := shutil.which(program):
+            return path
+    reason = f"{programs[0]} (package {package}) is not installed"
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}, and CI runs every test")
+    pytest.skip(reason)
 
 
 class Linear(nn.Module):

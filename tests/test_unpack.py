@@ -14,6 +14,7 @@ from aosa.errors import AosaError
 from aosa.fetch import alone
 from aosa.unpack import Member, check_members, parse_bsdtar, parse_unrar, unpack
 from tests.archives import FILE, FOLDER, LINK, Members, write_rar, write_zip
+from tests.helpers import needs
 from tests.running import snapshot
 
 GOOD: Members = [
@@ -41,8 +42,8 @@ Write = Callable[[str, Members], Path]
 @pytest.fixture(params=["zip", "rar"])
 def write(request: pytest.FixtureRequest, tmp_path: Path) -> Write:
     """Writes an archive of that kind beside the folder ``in``."""
-    if request.param == "rar" and not shutil.which("bsdtar"):
-        pytest.skip("bsdtar (package libarchive-tools) is not installed: nothing here reads .rar")
+    if request.param == "rar":
+        needs("libarchive-tools", "bsdtar")  # nothing else here reads .rar
     (tmp_path / "in").mkdir()
     writer = {"zip": write_zip, "rar": write_rar}[request.param]
     return lambda name, members: writer(tmp_path / "in" / f"{name}.{request.param}", members)

@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from aosa.clip import Clip, InputSpec
 from aosa.data.image_range import ImageRange
 from aosa.errors import ConfigError
-from aosa.options import check_choice, check_range
+from aosa.options import check_choice, check_range, is_whole
+
+_MOST_VIEWS = 1000  # windows of one video; published accuracies have 10
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ class Views:
     sampling: str = "uniform"
 
     def __post_init__(self) -> None:
-        if self.clips != "all" and (isinstance(self.clips, bool) or not isinstance(self.clips, int) or self.clips < 1):
-            raise ConfigError(f"metric.clips={self.clips}: give a whole number of at least 1, or all")
+        if self.clips != "all" and not (is_whole(self.clips) and 1 <= self.clips <= _MOST_VIEWS):
+            raise ConfigError(f"metric.clips={self.clips}: give a whole number from 1 to {_MOST_VIEWS}, or all")
         check_choice("metric", crops=(self.crops, (1, 3)), sampling=(self.sampling, ("uniform", "dense")))
         if self.sampling == "dense" and self.clips in (1, "all"):
             raise ConfigError(f"metric.sampling=dense with metric.clips={self.clips}: give at least 2 clips")
@@ -113,6 +116,8 @@ class VideoDataset(ABC):
         class_names: the data set's own classes, in its own order.
         entries: the videos that are there, in a fixed order.
         problems: the videos that are listed but missing, or refused, each with its reason.
+        annotated: which of ``boxes``, ``segment`` and ``truth`` its clips may have; None where nobody says, and metrics
+            ask each clip.
         flip_keeps_class: whether a clip mirrored left to right still shows its class; training may then mirror.
     """
 
@@ -121,6 +126,7 @@ class VideoDataset(ABC):
     entries: list[Entry]
     problems: list[Problem]
     flip_keeps_class: bool = False
+    annotated: ClassVar[frozenset[str] | None] = None
 
     @abstractmethod
     def load(self, entry: Entry, spec: InputSpec, view: View | None = None) -> Clip:

@@ -39,6 +39,8 @@ class EpicAction(EpicKitchens):
 
     word = "verb"
 
+    annotated = frozenset({"segment"})
+
     def __init__(
         self,
         root: str | Path,

@@ -38,6 +38,8 @@ class EpicObject(EpicKitchens):
 
     word = "noun"
 
+    annotated = frozenset({"boxes"})
+
     def __init__(
         self,
         root: str | Path,

@@ -48,6 +48,7 @@ class EtriActivity3D(FileDataset):
             class, or no video.
     """
 
+    annotated = frozenset()
     flip_keeps_class = True  # no class tells left from right
 
     def __init__(

@@ -47,6 +47,7 @@ class Kinetics(FileDataset):
             unknown class, or not one of the listed videos is there.
     """
 
+    annotated = frozenset()
     flip_keeps_class = True  # no class tells left from right
 
     def __init__(

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from aosa.clip import Clip, InputSpec
 from aosa.data.base import Entry, Problem, VideoDataset, View
 from aosa.errors import ConfigError
-from aosa.options import check_whole
+from aosa.options import check_whole, is_whole
 from aosa.rng import key_seed
 
 CLASS_NAMES = ("clockwise", "anticlockwise", "horizontal", "vertical", "diagonal_up", "diagonal_down")
 SIZES = {"train": 64000, "val": 300, "test": 300}
 
+_MOST_CLIPS = 10**6  # their numbers have six digits
+_MOST_DISTRACTORS = 100  # of a sprite of some 150 pixels each: the frame is full
 _VERSION = 1  # raise it when a change alters any clip
 _RADIUS = (6.0, 8.0)
 _SPEED = (2.2, 3.0)  # per source frame
@@ -70,6 +72,7 @@ class MovingShapes(VideoDataset):
     """
 
     name = "moving_shapes"
+    annotated = frozenset({"boxes", "segment", "truth"})
 
     def __init__(
         self,
@@ -82,10 +85,12 @@ class MovingShapes(VideoDataset):
         if split not in SIZES:
             raise ConfigError(f"dataset.split={split}: choose {', '.join(SIZES)}")
         size = SIZES[split] if size is None else size
-        check_whole("dataset", size=(size, 1), seed=(seed, 0))
+        check_whole("dataset", size=(size, 1, _MOST_CLIPS), seed=(seed, 0))
         bounds = [distractors, distractors] if isinstance(distractors, int) else list(distractors)
-        if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1]:
-            raise ConfigError(f"dataset.distractors={distractors}: give a number of at least 0, or [low, high]")
+        if len(bounds) != 2 or not all(map(is_whole, bounds)) or not 0 <= bounds[0] <= bounds[1] <= _MOST_DISTRACTORS:
+            raise ConfigError(
+                f"dataset.distractors={distractors}: give a whole number from 0 to {_MOST_DISTRACTORS}, or [low, high]"
+            )
         self.split, self.seed, self.relevant = split, seed, relevant
         self.distractors = (int(bounds[0]), int(bounds[1]))
         self.class_names = list(CLASS_NAMES)

@@ -48,6 +48,7 @@ class UCF101(FileDataset):
             listed videos is there.
     """
 
+    annotated = frozenset()
     flip_keeps_class = True  # no class tells left from right
 
     def __init__(

@@ -34,6 +34,8 @@ class UCF10124(UCF101):
         AosaError: an annotation file that is not one, or asks to run code.
     """
 
+    annotated = frozenset({"boxes"})
+
     def __init__(
         self,
         root: str | Path,

@@ -39,6 +39,8 @@ class VideoFolder(FileDataset):
         ConfigError: no such folder, no video in it, or a class that is none of its sub-folders.
     """
 
+    annotated = frozenset()
+
     def __init__(
         self,
         root: str | Path,

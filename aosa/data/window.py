@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from math import inf
 
 import numpy as np
 
-from aosa.clip import InputSpec
+from aosa.clip import MOST_INTERVAL, InputSpec
 from aosa.data.base import Views
 from aosa.data.decode import VideoInfo, describe_damage
 from aosa.errors import ConfigError, VideoError
-from aosa.options import check_choice, check_range, full_key
+from aosa.options import check_choice, check_whole, full_key
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,7 @@ class Window:
         check_choice(self.owner, window=(self.window, ("centre", "start", "index", "segments")))
         check_choice(self.owner, short_videos=(self.short_videos, ("refuse", "loop")))
         check_choice(self.owner, damaged_videos=(self.damaged_videos, ("refuse", "use")))
-        check_range(self.owner, index=(self.index, 0, inf), interval=(self.interval, 1, inf))
-        if not all(isinstance(v, int | None) for v in (self.index, self.interval)):
-            raise ConfigError(
-                f"{self._key('index')}={self.index}, {self._key('interval')}={self.interval}: whole numbers, or null"
-            )
+        check_whole(self.owner, index=(self.index, 0), interval=(self.interval, 1, MOST_INTERVAL))
         if (self.window == "index") != (self.index is not None):
             raise ConfigError(
                 f"{self._key('index')}={self.index} with {self._key('window')}={self.window}: "

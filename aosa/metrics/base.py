@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from aosa.clip import Clip
+from aosa.data.base import VideoDataset
 from aosa.errors import AosaError, ConfigError
 from aosa.explainers.base import Explainer
 from aosa.models.base import VideoModel
 from aosa.options import options_of
 from aosa.schema import NUMBER, POSITIVE, WHOLE, Kind, optional
+
+_NEEDED = {"boxes": "boxes", "segment": "the segment of the action", "truth": "the true evidence"}
 
 
 class Metric(ABC):
@@ -21,10 +24,12 @@ class Metric(ABC):
 
     Subclasses keep each ``__init__`` argument as an attribute of the same name. `columns` names the
     record's numbers that a table can show, each with the direction that is better; `weights` names, for a
-    column whose table value is a ratio of sums, the record's denominator.
+    column whose table value is a ratio of sums, the record's denominator; `needs` what clips must be annotated
+    with: ``boxes``, ``segment`` or ``truth``.
     """
 
     version = 1
+    needs: ClassVar[str] = ""
     columns: ClassVar[dict[str, str]] = {}
     weights: ClassVar[dict[str, str]] = {}
 
@@ -57,12 +62,16 @@ class Metric(ABC):
         columns = dict.fromkeys(self.columns, optional(NUMBER))
         return {"target": WHOLE, **columns, **dict.fromkeys(self.weights.values(), POSITIVE)}
 
-    def check(self, model: VideoModel) -> None:  # noqa: B027  most metrics refuse none
-        """Refuse a model that the metric is not defined for, as `aosa.explainers.base.Explainer.check`.
+    def check(self, model: VideoModel, dataset: VideoDataset) -> None:
+        """Refuse a data set or a model that the metric is not defined for. The stages ask before they read a clip.
 
         Raises:
-            ConfigError: naming what is possible.
+            ConfigError: naming what is lacking.
         """
+        if self.needs and dataset.annotated is not None and self.needs not in dataset.annotated:
+            raise ConfigError(
+                f"metric {type(self).__name__} needs {_NEEDED[self.needs]}, which no clip of {dataset.name} has"
+            )
 
     @abstractmethod
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from aosa.clip import Clip
+from aosa.data.base import VideoDataset
 from aosa.errors import ConfigError
 from aosa.metrics.base import Metric
 from aosa.metrics.deletion_insertion import ranks, top_importance
@@ -90,17 +91,14 @@ class MinimalMask(Metric):
         more = {"thresholds": exactly(self.thresholds), "probability": NUMBER, "predicted": WHOLE}
         return {**super().schema(), **more, "minimal_deletion": shares, "minimal_insertion": shares}
 
-    def check(self, model: VideoModel) -> None:
-        """See `Metric.check`."""
-        if model.head == "identity":
-            raise ConfigError(
-                f"metric=minimal_mask looks for thresholds of a probability, and the scores of {model.name} "
-                f"(model.head=identity) are none; metric=deletion_insertion takes scores as they are"
-            )
+    def check(self, model: VideoModel, dataset: VideoDataset) -> None:
+        """Also: the model's scores must be probabilities."""
+        super().check(model, dataset)
+        _check_head(model)
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""
-        self.check(model)
+        _check_head(model)
         x = clip.tensor(model.spec).to(model.device)
         whole = model.scores(x[None])[0]
         probability = float(whole[target])
@@ -138,3 +136,11 @@ class MinimalMask(Metric):
             if None not in shares:
                 break
         return shares
+
+
+def _check_head(model: VideoModel) -> None:
+    if model.head == "identity":
+        raise ConfigError(
+            f"metric=minimal_mask looks for thresholds of a probability, and the scores of {model.name} "
+            f"(model.head=identity) are none; metric=deletion_insertion takes scores as they are"
+        )

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from aosa.clip import Clip
+from aosa.data.base import VideoDataset
 from aosa.errors import ConfigError
 from aosa.explainers.base import Explainer
 from aosa.explainers.ep3d import EP3D, minimum_preservation_ratio
@@ -49,8 +50,9 @@ class PreservationRatio(Metric):
         self.explainer = explainer
         self.areas = list(areas)
 
-    def check(self, model: VideoModel) -> None:
-        """See `Metric.check`."""
+    def check(self, model: VideoModel, dataset: VideoDataset) -> None:
+        """Also: the explainer must be defined for the model."""
+        super().check(model, dataset)
         self.explainer.check(model)
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aosa.clip import Clip
+from aosa.data.base import VideoDataset
 from aosa.errors import ConfigError
 from aosa.explainers.base import Explainer
 from aosa.metrics.base import Metric
@@ -71,9 +72,12 @@ class Sanity(Metric):
         curves = dict.fromkeys(("spearman_curve", "ssim_curve"), listing(optional(NUMBER)))
         return {**super().schema(), "stages": listing(TEXT), **curves, ALL: alike("stages", *curves)}
 
-    def check(self, model: VideoModel) -> None:
-        """See `Metric.check`."""
+    def check(self, model: VideoModel, dataset: VideoDataset) -> None:
+        """Also: the explainer must be defined for the model, and each stage must have weights."""
+        super().check(model, dataset)
         self.explainer.check(model)
+        for stage in self.stages or ():
+            _weights(model, stage, _matching(model, stage))
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """See `Metric.score`."""
@@ -110,16 +114,9 @@ class Sanity(Metric):
             groups = {layers[0] or "network": layers for layers in stages_of(model.network, x)}
         else:
             groups = {stage: _matching(model, stage) for stage in self.stages}
-        keys = list(model.network.state_dict())
-        plan = [
-            (n, layers, [k for k in keys if k.startswith(tuple(f"{n}." for n in layers))])
-            for n, layers in groups.items()
-        ]
-        for stage, _, mine in plan if self.stages else ():
-            if not mine:
-                raise ConfigError(f"metric.stages: {stage} has no weights to draw anew")
+        plan = [(stage, layers, _weights(model, stage, layers)) for stage, layers in groups.items()]
         if self.stages is None:
-            plan[-1][2].extend(set(keys).difference(*(mine for _, _, mine in plan)))
+            plan[-1][2].extend(set(model.network.state_dict()).difference(*(mine for _, _, mine in plan)))
         return plan
 
 
@@ -129,6 +126,15 @@ def _matching(model: VideoModel, pattern: str) -> list[str]:
     if not (layers := fnmatch.filter(names, pattern)):
         model.module(pattern)  # which says what there is
     return layers
+
+
+def _weights(model: VideoModel, stage: str, layers: Sequence[str]) -> list[str]:
+    """The keys of a stage's weights and buffers."""
+    within = tuple(f"{layer}." for layer in layers)
+    keys = [key for key in model.network.state_dict() if key.startswith(within)]
+    if not keys and layers != [""]:
+        raise ConfigError(f"metric.stages: {stage} has no weights to draw anew")
+    return keys
 
 
 def stages_of(network: nn.Module, x: Tensor) -> list[list[str]]:

@@ -28,6 +28,7 @@ class SpatialPointing(Metric):
         value is Σ hits / Σ frames over the clips.
     """
 
+    needs: ClassVar[str] = "boxes"
     columns: ClassVar[dict[str, str]] = {"spt": "higher"}
     weights: ClassVar[dict[str, str]] = {"spt": "frames"}
 

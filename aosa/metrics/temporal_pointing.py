@@ -28,6 +28,7 @@ class TemporalPointing(Metric):
         the clip: what a guess would hit.
     """
 
+    needs: ClassVar[str] = "segment"
     columns: ClassVar[dict[str, str]] = {"tpt": "higher"}
 
     def __init__(self, frame: str = "max") -> None:

@@ -26,6 +26,7 @@ class TruthScore(Metric):
         AosaError: the clip has no ground truth.
     """
 
+    needs: ClassVar[str] = "truth"
     columns: ClassVar[dict[str, str]] = {"truth": "higher"}
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:

@@ -76,7 +76,7 @@ def build_model(
         except RuntimeError as error:
             x = torch.empty(1, 3, spec.frames, *spec.size, device="meta")
             raise ConfigError(f"model {name}: {failed_pass(x, layout, error)}") from error
-    elif checkpoint:
+    elif checkpoint is not None:
         load_weights(network, checkpoint, new_head=new_head, weights_key=weights_key)
     elif weights:
         asset = Path(str(files("aosa") / "assets" / weights))

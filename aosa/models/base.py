@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aosa.clip import Clip, InputSpec, check_class_names
 from aosa.errors import AosaError, ConfigError
 from aosa.models.outputs import HEADS, OUTPUT_LAYOUTS, Ending, activate, as_rows, check_values, pick, sizes
-from aosa.options import check_choice
+from aosa.options import check_choice, is_whole
 from aosa.rng import generator
 
 LAYOUTS = ("BCTHW", "BTCHW")
@@ -23,6 +23,7 @@ LAYOUTS = ("BCTHW", "BTCHW")
 PLAIN_CALL = {"head": "softmax", "layout": "BCTHW", "output": None, "output_layout": "BK"}
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _AUTO_BATCH = {"cpu": 8, "cuda": 32}
+MOST_CLIPS = 65_536  # of a forward pass: beyond it, CUDA's grids end, and so does any memory
 
 
 class VideoModel:
@@ -88,8 +89,8 @@ class VideoModel:
         self.precision = precision
         if batch_size == "auto":
             batch_size = _AUTO_BATCH.get(self.device.type, 8)
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size}: give auto or a whole number of at least 1")
+        if not is_whole(batch_size) or not 1 <= batch_size <= MOST_CLIPS:
+            raise ConfigError(f"batch_size={batch_size}: give auto or a whole number from 1 to {MOST_CLIPS}")
         self.batch_size = batch_size
         self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
         self._tried = False

@@ -42,7 +42,7 @@ def run(config: DictConfig) -> int:
     """
     check_common(config)
     wanted = _wanted(config)
-    model: VideoModel = build(config.model)
+    model: VideoModel = build(config.model, VideoModel)
     clip = moving_texture(model)
     where = environment(model)
     print(f"{model.name}, batch {model.batch_size}, {model.precision}, {where['device']}, {where['threads']} threads")

@@ -11,55 +11,130 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from tqdm import tqdm
 
 from aosa.clip import Clip
-from aosa.config import build
+from aosa.config import build, folder_text, plain
 from aosa.data.base import Entry, VideoDataset
 from aosa.data.choose import limited
 from aosa.errors import CheckpointError, ConfigError, VideoError
 from aosa.explainers.base import Explainer
 from aosa.files import write_csv
+from aosa.hints import check_type
 from aosa.memory import is_out_of_memory, out_of_memory
 from aosa.metrics.base import Metric
-from aosa.models.base import PLAIN_CALL, VideoModel
-from aosa.pipeline.shareable import plain
-from aosa.pipeline.store import Folder, MapFolder, RecordFolder, canonical, digest
+from aosa.models.base import MOST_CLIPS, PLAIN_CALL, VideoModel
+from aosa.options import check_choice, check_name, check_whole
+from aosa.pipeline.shareable import as_cell
+from aosa.pipeline.store import Folder, MapFolder, RecordFolder, digest
 from aosa.schema import SHA256, TEXT, Kind, index, optional
 
 FAILED = 3  # exit status: finished, but some videos failed
+
+# The keys of the scripts that stand alone; one name means the same in all of them.
+_KEYS: dict[str, Any] = {
+    "data_root": str,
+    "output_root": str,
+    "checkpoint": str | None,
+    "device": str,
+    "precision": str,
+    "batch_size": int | Literal["auto"],
+    "seed": int,
+    "threads": int | None,
+    "limit": int | None,
+    "target": int | str,
+    "dry_run": bool,
+    # tabulate, reproduce
+    "models": list[str] | None,
+    "explainers": list[str] | None,
+    "clips": str,
+    "breakdown": str | None,
+    "explain_cell": str | None,
+    "engine": str,
+    "accuracy_margin": float,
+    # sweep
+    "name": str,
+    "column": str,
+    # explain_video
+    "video": str | None,
+    "windows": str,
+    "window_stride": int | None,
+    "scale": str,
+    "window": str,
+    "index": int | None,
+    "interval": int | None,
+    "short_videos": str,
+    "fps": float | None,
+    # prepare
+    "workers": int | None,
+    # download
+    "weights": str | None,
+    "table": str | None,
+    "list": bool,
+    # benchmark
+    "what": str | list[str],
+    "repeats": int,
+    "stride": int,
+    "box": int,
+    "neighbours": int,
+    "model_repeats": int,
+    "reference": str | None,
+    "explainer_repeats": int,
+    "masks": int,
+    "iterations": int,
+    "memory_stride": int,
+}
 
 _models: dict[str, VideoModel] = {}
 _datasets: dict[str, VideoDataset] = {}
 
 
 def check_common(config: DictConfig) -> None:
-    """Refuse common keys out of range before any work, and set the number of threads.
+    """Refuse keys of a script of another type, and the common ones out of range, before any work; and set the number of
+    threads. Parts that are built (``dataset``, ``model``, …) are checked by `aosa.config.build`.
 
     Raises:
         ConfigError: naming the key.
     """
-    for key, low, or_null in (("limit", 1, ", or null"), ("threads", 1, ", or null"), ("seed", 0, "")):
-        value = config.get(key)
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= low
-        if not whole and (value is not None or not or_null):
-            shown = "null" if value is None else value
-            raise ConfigError(f"{key}={shown}: give a whole number of at least {low}{or_null}")
-    if config.get("threads"):
+    for key in config:
+        if key not in _KEYS:
+            continue
+        value = config[key]
+        if isinstance(value, ListConfig | DictConfig):
+            value = plain(value)
+        check_type(str(key), value, _KEYS[str(key)])
+        if value == []:
+            raise ConfigError(f"{key}=[]: name at least one")
+        if value == "":
+            raise ConfigError(f"{key} is empty: give a value")
+    for key in ("data_root", "output_root"):
+        folder_text(key, config[key], home=key == "data_root")
+    check_choice("", precision=(config.precision, ("fp32", "bf16", "fp16")))
+    batch_size = None if config.batch_size == "auto" else config.batch_size
+    check_whole(
+        "",
+        batch_size=(batch_size, 1, MOST_CLIPS),
+        limit=(config.limit, 1),
+        threads=(config.threads, 1, 1024),
+        seed=(config.seed, 0),
+    )
+    if config.threads:
         torch.set_num_threads(config.threads)
 
 
 def choice(config: DictConfig, group: str) -> str:
     """The config name chosen for a group ("aosa_single"): its ``name`` key, or what Hydra's command line chose."""
     named = config[group].get("name")
-    if named:
-        return str(named)
-    return str(OmegaConf.select(config, f"choices.{group}") or HydraConfig.get().runtime.choices[group])
+    if named is None:
+        named = OmegaConf.select(config, f"choices.{group}") or HydraConfig.get().runtime.choices[group]
+        check_name(group, named)
+    check_name(f"{group}.name", named)
+    return str(named)
 
 
 @dataclass
@@ -73,25 +148,25 @@ class Job:
 
     @cached_property
     def dataset(self) -> VideoDataset:
-        key = canonical(OmegaConf.to_container(self.config.dataset, resolve=True))
+        key = repr(plain(self.config.dataset))
         if key not in _datasets:
-            _datasets[key] = build(self.config.dataset)
+            _datasets[key] = build(self.config.dataset, VideoDataset)
         return _datasets[key]
 
     @cached_property
     def model(self) -> VideoModel:
         # One model serves all explainers of a run; the weights are read once.
-        key = canonical(OmegaConf.to_container(self.config.model, resolve=True))
+        key = repr(plain(self.config.model))
         if key not in _models:
             _models.clear()
-            model: VideoModel = build(self.config.model)
+            model: VideoModel = build(self.config.model, VideoModel)
             model.trial()
             _models[key] = model
         return _models[key]
 
     @cached_property
     def explainer(self) -> Explainer:
-        return build(self.config.explainer)
+        return build(self.config.explainer, Explainer)
 
     @cached_property
     def explainer_name(self) -> str:
@@ -330,7 +405,7 @@ def walk(
                 raise memory from None
             failed += 1
             reason = str(error) if type(error).__module__.startswith("aosa") else f"{type(error).__name__}: {error}"
-            folder.fail(entry.id, stage, str(plain(reason)))
+            folder.fail(entry.id, stage, str(as_cell(reason)))
             log(made=made, failed=failed)
             tqdm.write(f"failed: {entry.id}: {reason}", file=sys.stderr)
             continue

@@ -33,14 +33,14 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
         AosaError: there are no maps yet.
     """
     check_common(config)
-    metric: Metric | Accuracy = build(config.metric)
+    metric: Metric | Accuracy = build(config.metric, (Metric, Accuracy))
     if config.dry_run:
         return print_stage_plan(config, {choice(config, "metric"): metric})
     if isinstance(metric, Accuracy):
         return evaluate_accuracy(config, metric)
     job = Job(config)
     name = choice(config, "metric")
-    metric.check(job.model)
+    metric.check(job.model, job.dataset)
     entries = job.entries()
     maps, folder = job.maps, job.records(metric, name)
     if not any(maps.clips()):

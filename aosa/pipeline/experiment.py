@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from aosa.config import build, compose, did_you_mean
+from aosa.config import build, compose, did_you_mean, plain
 from aosa.data.base import Entry
 from aosa.errors import ConfigError, StoreError
+from aosa.hints import check_type
 from aosa.metrics import Accuracy
 from aosa.metrics.base import Metric
-from aosa.options import check_choice
+from aosa.options import as_text, check_choice, check_name, check_whole
 from aosa.pipeline.accuracy import records_folder
 from aosa.pipeline.clock import TIMES
 from aosa.pipeline.common import Job
@@ -40,7 +42,43 @@ _COMMON = (
 
 
 _T = TypeVar("_T")
+CLIPS = ("all", "correct", "correct_by_all")
 _AVERAGES = ("_class", "_video")
+_LONGEST = 200  # bytes of a folder's name; its files' are longer
+_GROUPS = {"dataset": "dataset", "model": "models", "explainer": "explainers", "metric": "metrics"}
+
+
+class _Place(TypedDict):
+    dataset: str
+    models: list[str]
+
+
+class Grid(_Place, total=False):
+    """Each model with each explainer on one data set. `overrides` and the other options are as on the command line."""
+
+    explainers: list[str]
+    metrics: list[str]
+    overrides: list[str]
+    explainer_options: Mapping[str, list[str]]
+    metric_options: Mapping[str, list[str]]
+    variants: Mapping[str, Mapping[str, list[str]]]
+
+
+class Experiment(TypedDict):
+    """``config.experiment``; what each key means and its default stand in ``configs/defaults/experiment.yaml``."""
+
+    name: str
+    title: str | None
+    paper: str | None
+    table: str | None
+    columns: list[str] | None
+    statistic: str
+    decimals: int
+    settings: str
+    gallery: int
+    figures: list[dict[str, Any]]
+    claims: list[dict[str, Any]]
+    grids: list[Grid]
 
 
 @dataclass
@@ -104,7 +142,7 @@ class Unit:
                 without.
         """
         if name not in self._built:
-            metric = build(self.evaluation(name).metric)
+            metric = build(self.evaluation(name).metric, (Metric, Accuracy))
             if isinstance(metric, Accuracy) == bool(self.explainer):
                 raise ConfigError(
                     f"experiment.grids: {name} is no metric of maps; reproduce prints it of itself"
@@ -156,47 +194,137 @@ def units(config: DictConfig) -> Iterator[Unit]:
     """The units of ``config.experiment``, cut down by ``models`` and ``explainers``.
 
     Raises:
-        ConfigError: no experiment, a model or explainer that is not part of it, or options for an explainer that is
-            not part of its grid.
+        ConfigError: see `check_experiment`; or a model or explainer that is not part of it.
     """
-    experiment = config.experiment
-    grids = OmegaConf.to_container(experiment.grids, resolve=True)
-    assert isinstance(grids, list)
+    experiment = check_experiment(config)
+    grids = experiment["grids"]
     for key in ("models", "explainers"):
-        known = list(dict.fromkeys(name for grid in grids for name in grid[key]))
+        known = _named(grids, key)
         for name in config.get(key) or []:
             if name not in known:
                 raise ConfigError(
-                    f"{key}: {name} is not part of {experiment.name}{did_you_mean(name, known)} "
+                    f"{key}: {name} is not part of {experiment['name']}{did_you_mean(name, known)} "
                     f"(it has {', '.join(known)})"
                 )
     common = {key: config[key] for key in _COMMON}
-    timed = not set(TIMES).isdisjoint(experiment.get("columns") or [])
+    timed = not set(TIMES).isdisjoint(experiment["columns"] or [])
     for grid in grids:
-        for key in ("explainer_options", "variants"):
-            for name in grid.get(key) or {}:
-                if name not in grid["explainers"]:
-                    hint = did_you_mean(name, grid["explainers"])
-                    raise ConfigError(f"experiment.grids: {key}.{name} is none of the grid's explainers{hint}")
         for model in grid["models"]:
-            for explainer in grid["explainers"] or [""]:
+            for explainer in grid.get("explainers") or [""]:
                 if model not in (config.get("models") or [model]) or explainer not in (
                     config.get("explainers") or [explainer]
                 ):
                     continue
-                options = (grid.get("explainer_options") or {}).get(explainer, [])
-                for variant, more in ((grid.get("variants") or {}).get(explainer) or {"": []}).items():
+                options = grid.get("explainer_options", {}).get(explainer, [])
+                for variant, more in grid.get("variants", {}).get(explainer, {"": []}).items():
                     yield Unit(
                         grid["dataset"],
                         model,
                         explainer,
-                        [*(grid.get("overrides") or []), *options, *more],
+                        [*grid.get("overrides", []), *options, *more],
                         common,
-                        grid["metrics"],
-                        grid.get("metric_options") or {},
+                        grid.get("metrics", []),
+                        dict(grid.get("metric_options", {})),
                         variant,
                         timed and bool(explainer),
                     )
+
+
+def check_experiment(config: DictConfig) -> Experiment:
+    """``config.experiment`` as plain Python, checked as far as it can be without composing its parts.
+
+    Raises:
+        ConfigError: a key that is missing, unknown, of another type or out of range; a name that cannot be one of a
+            folder; names given twice; options of an explainer or metric that is not part of its grid; an override that
+            another key of the grid, or the whole run, decides; or a row that two grids fill with the same metric.
+    """
+    found = plain(config.experiment)
+    check_type("experiment", found, Experiment)
+    experiment: Experiment = found  # type: ignore[assignment]
+    check_name("experiment.name", experiment["name"])
+    check_whole("experiment", gallery=(experiment["gallery"], 0, 1000), decimals=(experiment["decimals"], 0, 12))
+    check_choice("experiment", statistic=(experiment["statistic"], ("mean", "median")))
+    check_choice("", clips=(config.clips, CLIPS))
+    if experiment["table"] is not None and experiment["paper"] is None:
+        raise ConfigError(f"experiment.table={experiment['table']}: it is one of experiment.paper, which is null")
+    _check_names("experiment.columns", experiment["columns"])
+    if not experiment["grids"]:
+        raise ConfigError("experiment.grids=[]: give at least one grid, {dataset: …, models: […], …}")
+    filled: set[tuple[str, ...]] = set()
+    for number, grid in enumerate(experiment["grids"]):
+        where = f"experiment.grids[{number}]"
+        _check_grid(where, grid)
+        for row in _rows(grid):
+            if row in filled:
+                dataset, model, explainer, variant, metric = row
+                raise ConfigError(
+                    f"{where}: {metric} of {row_key(explainer, variant) or 'the model'}, {model} on {dataset} is in an "
+                    f"earlier grid, too; leave out one, or make variants of them"
+                )
+        filled.update(_rows(grid))
+    return experiment
+
+
+def _check_grid(where: str, grid: Grid) -> None:
+    explainers, metrics = grid.get("explainers", []), grid.get("metrics", [])
+    for key in ("models", "explainers", "metrics"):
+        _check_names(f"{where}.{key}", grid.get(key), empty=key != "models")  # type: ignore[arg-type]
+    for key, names in (("dataset", [grid["dataset"]]), ("models", grid["models"]), ("explainers", explainers)):
+        for name in names:
+            check_name(f"{where}.{key}", name)
+    if not explainers and not metrics:
+        raise ConfigError(f"{where}: give explainers, or metrics: [accuracy]")
+    for key, known in (("explainer_options", explainers), ("variants", explainers), ("metric_options", metrics)):
+        for name in grid.get(key, {}):  # type: ignore[attr-defined]
+            if name not in known:
+                part = "metrics" if key == "metric_options" else "explainers"
+                raise ConfigError(f"{where}: {key}.{name} is none of the grid's {part}{did_you_mean(name, known)}")
+    for explainer, variants in grid.get("variants", {}).items():
+        if not variants:
+            raise ConfigError(f"{where}.variants.{explainer} is empty: leave it out, or name its variants")
+        for variant in filter(None, variants):
+            check_name(f"{where}.variants.{explainer}", variant)
+    lists = [("overrides", grid.get("overrides", []))]
+    for key in ("explainer_options", "metric_options"):
+        lists += [(f"{key}.{name}", listed) for name, listed in grid.get(key, {}).items()]  # type: ignore[attr-defined]
+    for name, variants in grid.get("variants", {}).items():
+        lists += [(f"variants.{name}.{variant}", listed) for variant, listed in variants.items()]
+    for key, listed in lists:
+        for override in listed:
+            if not re.match(r"[+~]{0,2}[\w.@/]+=|~", override):
+                raise ConfigError(f"{where}.{key}: {override!r} is no override, such as dataset.size=30")
+    for override in grid.get("overrides", []):
+        key = override.partition("=")[0].lstrip("+~")
+        if key in _GROUPS:
+            raise ConfigError(f"{where}.overrides: {override}: choose it by {where}.{_GROUPS[key]}")
+        if key in _COMMON:
+            raise ConfigError(f"{where}.overrides: {override} is for the whole run: give it on the command line")
+
+
+def _check_names(key: str, names: Sequence[str] | None, empty: bool = False) -> None:
+    if names is not None and (len(set(names)) < len(names) or not (names or empty)):
+        raise ConfigError(f"{key}={as_text(list(names))}: name {'each once' if names else 'at least one'}")
+
+
+def _rows(grid: Grid) -> set[tuple[str, ...]]:
+    """What a grid fills: data set, model, explainer, variant, metric."""
+    return {
+        (grid["dataset"], model, explainer, variant, metric)
+        for model in grid["models"]
+        for explainer in grid.get("explainers") or [""]
+        for variant in grid.get("variants", {}).get(explainer, {"": []})
+        for metric in grid.get("metrics", [])
+    }
+
+
+def _named(grids: Sequence[Grid], key: str) -> list[str]:
+    """The models, or explainers, of all grids."""
+    return list(dict.fromkeys(name for grid in grids for name in grid.get(key, [])))  # type: ignore[attr-defined]
+
+
+def title_of(config: DictConfig) -> str:
+    """What an experiment's table and report are called."""
+    return str(config.experiment.title or config.experiment.name)
 
 
 def by_place(all_units: Iterable[Unit]) -> dict[tuple[str, str], list[Unit]]:
@@ -213,7 +341,7 @@ def folder(config: DictConfig) -> Path:
     takes the place of the whole."""
     cuts = []
     for key in ("models", "explainers"):
-        known = list(dict.fromkeys(name for grid in config.experiment.grids for name in grid[key]))
+        known = _named(config.experiment.grids, key)
         kept = [name for name in known if name in (config.get(key) or known)]
         if kept != known:
             named = "+".join(kept)
@@ -222,7 +350,10 @@ def folder(config: DictConfig) -> Path:
         cuts.append(f"limit{config.limit}")
     if config.get("clips", "all") != "all":
         cuts.append(config.clips)
-    return Path(config.output_root) / "-".join([config.experiment.name, *cuts])
+    name = "-".join([config.experiment.name, *cuts])
+    if len(name.encode()) > _LONGEST:
+        name = f"{config.experiment.name}-part_{digest(cuts)}"
+    return Path(config.output_root) / name
 
 
 def collect(all_units: list[Unit], clips: str = "all") -> Results:
@@ -238,7 +369,7 @@ def collect(all_units: list[Unit], clips: str = "all") -> Results:
         StoreError: maps, records or times that are there and not what was written; each is named, with what makes it
             again.
     """
-    check_choice("", clips=(clips, ("all", "correct", "correct_by_all")))
+    check_choice("", clips=(clips, CLIPS))
     results = _collect(all_units)
     if clips == "all":
         return results
@@ -364,7 +495,7 @@ def shown(config: DictConfig, columns: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigError: one that the experiment names and no metric gives.
     """
-    wanted = config.experiment.get("columns") or [c for c in columns if not c.endswith(_AVERAGES)]
+    wanted = config.experiment.columns or [c for c in columns if not c.endswith(_AVERAGES)]
     for column in wanted:
         if column not in columns:
             raise ConfigError(
@@ -446,18 +577,18 @@ def _row(
 def spec_of(config: DictConfig, columns: Mapping[str, str], explainers: Sequence[str]) -> TableSpec:
     """A table of these columns and rows, as the experiment has it."""
     experiment = config.experiment
-    settings = experiment.get("settings") or ""
+    settings = experiment.settings
     if config.clips != "all":
         who = "the model classifies" if config.clips == "correct" else "all models classify"
         settings = f"{settings} Only clips that {who} correctly.".strip()
     return TableSpec(
         name=experiment.name,
-        title=experiment.title,
+        title=title_of(config),
         columns=columns,
         explainers=explainers,
         settings=settings,
-        statistic=experiment.get("statistic", "mean"),
-        decimals=experiment.get("decimals", 3),
+        statistic=experiment.statistic,
+        decimals=experiment.decimals,
     )
 
 
@@ -481,15 +612,15 @@ def claims_of(config: DictConfig, columns: Mapping[str, str]) -> list[Claim]:
             *(
                 row_key(explainer, variant)
                 for grid in experiment["grids"]
-                for explainer in grid["explainers"] or [""]
-                for variant in (grid.get("variants") or {}).get(explainer) or [""]
+                for explainer in grid.get("explainers") or [""]
+                for variant in grid.get("variants", {}).get(explainer, [""])
             ),
             *([] if printed is None else map(row_key, printed["explainer"], printed["variant"])),
         ],
         "dataset": [grid["dataset"] for grid in experiment["grids"]],
         "model": [model for grid in experiment["grids"] for model in grid["models"]],
     }
-    return read_claims(experiment.get("claims") or [], known)
+    return read_claims(experiment["claims"], known)
 
 
 def verdicts_of(config: DictConfig, table: Table) -> list[Verdict]:
@@ -500,4 +631,4 @@ def verdicts_of(config: DictConfig, table: Table) -> list[Verdict]:
 def printed_of(config: DictConfig) -> pd.DataFrame | None:
     """The values that the experiment's paper prints; None without a paper."""
     experiment = config.experiment
-    return paper_values(experiment.paper, experiment.table) if experiment.get("paper") else None
+    return paper_values(experiment.paper, experiment.table) if experiment.paper else None

@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from aosa.files import whole_folder
 from aosa.pipeline.common import absent, commit
-from aosa.pipeline.experiment import Results, Unit, folder
+from aosa.pipeline.experiment import Results, Unit, folder, title_of
 from aosa.pipeline.gallery import gallery
-from aosa.pipeline.shareable import command_line, plain, shareable_yaml
+from aosa.pipeline.shareable import as_cell, command_line, shareable_yaml
 from aosa.pipeline.tabulate import Tabulated
 from aosa.report.figures import curves
 from aosa.report.html import write_report
@@ -51,7 +51,7 @@ def _write_report(
     results, columns = (tabulated.results, tabulated.table.spec.columns) if tabulated else (None, ())
     write_report(
         out,
-        title=config.experiment.title,
+        title=title_of(config),
         tables=[tabulated.table] if tabulated else [],
         verdicts=tabulated.verdicts if tabulated else [],
         curves_png=_curves(results, out) if results else [],
@@ -97,7 +97,7 @@ def _failures(all_units: list[Unit]) -> list[dict[str, object]]:
         for entry in unit.job.entries():
             reason = unit.job.maps.failure(entry.id) if unit.explainer else None
             for found in filter(None, [reason] if reason else [r.failure(entry.id) for r in records]):
-                rows.setdefault((entry.id, where, str(plain(found))), []).append(row_name(unit.row))
+                rows.setdefault((entry.id, where, str(as_cell(found))), []).append(row_name(unit.row))
     return [
         {"clip": clip, "where": where, "reason": reason, "explainers": ", ".join(dict.fromkeys(rows_of))}
         for (clip, where, reason), rows_of in rows.items()

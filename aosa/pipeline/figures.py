@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from aosa.clip import Clip
-from aosa.config import did_you_mean
+from aosa.config import did_you_mean, plain
 from aosa.data.base import Entry
 from aosa.errors import ConfigError, VideoError
 from aosa.evenly import evenly
 from aosa.explainers import AOSA
-from aosa.metrics import Sanity
+from aosa.metrics import MinimalMask, Sanity
 from aosa.options import check_whole
+from aosa.pipeline.clock import TIMES
 from aosa.pipeline.experiment import Results, Unit, by_place, folder
 from aosa.pipeline.store import MapFolder
 from aosa.removal.boxes import BoxUnions
@@ -43,10 +44,8 @@ def figures_of(config: DictConfig, all_units: list[Unit]) -> list[dict[str, Any]
     Raises:
         ConfigError: another kind or key, a count below 1, or a kind that these explainers or metrics do not serve.
     """
-    listed = OmegaConf.to_container(config.experiment.get("figures") or OmegaConf.create([]), resolve=True)
-    assert isinstance(listed, list)
-    entries = []
-    for number, entry in enumerate(listed):
+    entries: list[dict[str, Any]] = []
+    for number, entry in enumerate(plain(config.experiment.figures)):
         where, kind = f"experiment.figures[{number}]", entry.get("kind")
         if kind not in KINDS:
             hint = did_you_mean(str(kind), list(KINDS))
@@ -55,11 +54,17 @@ def figures_of(config: DictConfig, all_units: list[Unit]) -> list[dict[str, Any]
             if key not in ("kind", *_DEFAULTS):
                 raise ConfigError(f"{where}: there is no key {key}; its keys are kind, {', '.join(_DEFAULTS)}")
         entries.append({**_DEFAULTS, **entry})
-        check_whole(where, **{key: (entries[-1][key], 1) for key in _DEFAULTS})
+        check_whole(where, **{key: (entries[-1][key], 1, 100) for key in _DEFAULTS})
         if kind == "masks" and not all(isinstance(u.job.explainer, AOSA) for u in all_units):
             raise ConfigError(f"{where}: masks are those of AOSA and AOSA-approx; leave out the other explainers")
         if kind == "stages" and not all("sanity" in u.metrics for u in all_units):
             raise ConfigError(f"{where}: stages needs the metric sanity")
+        if kind == "times" and not any(u.timed for u in all_units):
+            raise ConfigError(f"{where}: times needs one of them in experiment.columns: {', '.join(TIMES)}")
+        if kind == "minimal_masks" and not any(
+            isinstance(u.metric(n), MinimalMask) for u in all_units for n in u.metrics
+        ):
+            raise ConfigError(f"{where}: minimal_masks needs the metric minimal_mask")
     return entries
 
 

@@ -26,7 +26,7 @@ from aosa.pipeline.bench.explainers import cut_of, explain_quietly
 from aosa.pipeline.bench.passes import Pass, counted, replay, total
 from aosa.pipeline.bench.timing import moving_texture, seconds
 from aosa.pipeline.common import Job, absent, choice
-from aosa.pipeline.experiment import Unit, folder
+from aosa.pipeline.experiment import Unit, folder, title_of
 from aosa.pipeline.store import canonical
 
 _ROOM = 4000  # bytes of a record with its times, about
@@ -64,7 +64,7 @@ def print_plan(config: DictConfig, all_units: list[Unit]) -> int:
     or samples only a few are taken, and the rest extrapolated. Where a data set or weights are not there, a drawn clip
     and random weights take their place, and the totals leave these rows out.
     """
-    print(f"plan of {config.experiment.name}: {config.experiment.title}")
+    print(f"plan of {config.experiment.name}: {title_of(config)}")
     remarks = _print(all_units, config)
     print(f"  results: {folder(config)}")
     _say(remarks)

@@ -49,8 +49,8 @@ def run(cfg: DictConfig) -> int:
         ConfigError: no such folder, or none of the data set's videos is there.
     """
     check_common(cfg)
-    check_whole("", workers=(cfg.workers, 1))
-    dataset: VideoDataset = build(cfg.dataset)
+    check_whole("", workers=(cfg.workers, 1, 256))
+    dataset: VideoDataset = build(cfg.dataset, VideoDataset)
     root = getattr(dataset, "root", None)
     manifest = Path(cfg.output_root) / "prepare" / dataset.name / "manifest.csv"
     old = _read(manifest)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.config import build
+from aosa.errors import ConfigError
+from aosa.files import check_writable
+from aosa.metrics import Accuracy, DeletionInsertion, Metric
 from aosa.options import check_choice, check_range
 from aosa.pipeline import evaluate, explain
 from aosa.pipeline.accuracy import gate
 from aosa.pipeline.common import check_common, environment
-from aosa.pipeline.experiment import Unit, claims_of, columns_of, shown, units
+from aosa.pipeline.experiment import Unit, claims_of, columns_of, shown, spec_of, units
 from aosa.pipeline.experiment_report import report
 from aosa.pipeline.figures import draw, figures_of
 from aosa.pipeline.plan import print_plan
@@ -31,18 +34,11 @@ def run(config: DictConfig) -> int:
     check_range("", accuracy_margin=(config.accuracy_margin, 0, 1))
     dashboard(config)  # refused before any work, too
     all_units = list(units(config))
-    figures_of(config, all_units)
+    columns = _check(config, all_units)
     if config.dry_run:
         return print_plan(config, all_units)
-    for unit in all_units:
-        # Names, options and pairs are checked before hours of work, not in the midst of them.
-        if unit.explainer:
-            unit.job.explainer.check(unit.job.model)
-        for name in unit.metrics:
-            unit.metric(name).check(unit.job.model)
-        unit.job.entries()
-    columns = columns_of(all_units)
-    claims_of(config, shown(config, columns))
+    _check_places(all_units)
+    check_writable(config.output_root)
     status = _accuracies(all_units, config.accuracy_margin)
     explained = [unit for unit in all_units if unit.explainer]
     for number, unit in enumerate(explained, 1):
@@ -68,6 +64,37 @@ def run(config: DictConfig) -> int:
     return status
 
 
+def _check(config: DictConfig, all_units: list[Unit]) -> dict[str, str]:
+    """Refuse, before hours of work and not in the midst of them, what a later stage could not use: options, figures,
+    columns, claims. Returns the columns of the metrics."""
+    for unit in all_units:
+        unit.evaluation("accuracy")  # of the accuracy gate
+        if unit.explainer:
+            unit.job.explainer  # noqa: B018  built
+    figures_of(config, all_units)
+    columns = columns_of(all_units)
+    if columns:
+        claims_of(config, spec_of(config, shown(config, columns), []).columns)
+    elif config.experiment.columns or config.experiment.claims:
+        raise ConfigError("experiment.columns and experiment.claims need metrics, and no grid has any")
+    metrics = [unit.metric(name) for unit in all_units for name in unit.metrics]
+    if config.clips != "all" and not any(isinstance(metric, DeletionInsertion) for metric in metrics):
+        raise ConfigError(f"clips={config.clips} needs the metric deletion_insertion, which says what is right")
+    return columns
+
+
+def _check_places(all_units: list[Unit]) -> None:
+    """Refuse pairs of explainer and model, or of metric and data set, that are not defined, and classes that a model
+    lacks. Reads lists and weights, no clip."""
+    for unit in all_units:
+        if unit.explainer:
+            unit.job.explainer.check(unit.job.model)
+        for metric in map(unit.metric, unit.metrics):
+            if isinstance(metric, Metric):
+                metric.check(unit.job.model, unit.job.dataset)
+        unit.job.entries()
+
+
 def _accuracies(all_units: list[Unit], margin: float) -> int:
     """The accuracy gate, once for each data set and model: both are told apart by all their options."""
     status, seen = 0, set()
@@ -77,5 +104,5 @@ def _accuracies(all_units: list[Unit], margin: float) -> int:
         if key not in seen:
             seen.add(key)
             config = unit.evaluation("accuracy")
-            status = max(status, gate(config, build(config.metric), margin))
+            status = max(status, gate(config, build(config.metric, Accuracy), margin))
     return status

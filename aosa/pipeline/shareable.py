@@ -79,16 +79,16 @@ def _without_paths(value: Any) -> Any:
         return [_without_paths(v) for v in value]
     if isinstance(value, str) and value.startswith(("/", "~")):
         return Path(value).name
-    return plain(value)
+    return as_cell(value)
 
 
 def command_line() -> str:
     """What was typed, as others may see it: see `shareable`."""
     told = [a for a in sys.argv if re.split(r"[.=]", a.lstrip("+"), maxsplit=1)[0] not in _HIDDEN]
-    return shlex.join(["python", *(str(plain(a)) for a in told)])
+    return shlex.join(["python", *(str(as_cell(a)) for a in told)])
 
 
-def plain(value: object) -> object:
+def as_cell(value: object) -> object:
     """A table's cell: numbers as Python has them, texts without the folders of this machine."""
     if isinstance(value, np.generic):
         value = value.item()

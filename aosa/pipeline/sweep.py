@@ -18,11 +18,12 @@ from omegaconf import DictConfig, flag_override
 from aosa.config import build, did_you_mean
 from aosa.errors import AosaError, ConfigError, StoreError
 from aosa.files import is_temporary, remove_leftovers, write_atomic
-from aosa.metrics.base import Metric
+from aosa.metrics import Accuracy, Metric
+from aosa.options import check_name
 from aosa.pipeline import evaluate, explain
 from aosa.pipeline.common import Job, check_common, choice, commit
 from aosa.pipeline.plan import print_stage_plan
-from aosa.pipeline.shareable import hidden, plain
+from aosa.pipeline.shareable import as_cell, hidden
 from aosa.pipeline.store import RecordFolder, canonical, digest
 from aosa.pipeline.tracking import track
 from aosa.report.statistics import bootstrap_interval
@@ -67,9 +68,9 @@ def run(config: DictConfig) -> float:
         ConfigError: a column that the metric lacks, or accuracy, which scores no maps.
         AosaError: no video has a score.
     """
+    check_common(config)
     options = _options()
     if config.dry_run:
-        check_common(config)
         print(canonical(options))
         print_stage_plan(config, {choice(config, "metric"): _metric(config)})
         return 0.0
@@ -78,7 +79,7 @@ def run(config: DictConfig) -> float:
     try:
         setting, status = _setting(config, options)
     except (Exception, KeyboardInterrupt) as error:
-        folder.fail(clip, "sweep", str(plain(str(error))) or type(error).__name__)
+        folder.fail(clip, "sweep", str(as_cell(str(error))) or type(error).__name__)
         raise
     folder.save(clip, {**vars(setting), "status": status})
     folder.forgive(clip)
@@ -89,12 +90,10 @@ def sweep_folder(config: DictConfig) -> Path:
     """Where a sweep's settings, table and plot lie.
 
     Raises:
-        ConfigError: a name that is no name of a folder.
+        ConfigError: a name that is none of a folder.
     """
-    name = str(config.name)
-    if not name or name != Path(name).name or name in (".", ".."):
-        raise ConfigError(f"name={config.name}: give the sweep a name that a folder can have")
-    return Path(config.output_root) / "sweeps" / name
+    check_name("name", config.name)
+    return Path(config.output_root) / "sweeps" / config.name
 
 
 def _options() -> dict[str, Any]:
@@ -105,7 +104,6 @@ def _options() -> dict[str, Any]:
 
 
 def _setting(config: DictConfig, options: dict[str, Any]) -> tuple[Setting, int]:
-    check_common(config)
     metric, name = _metric(config), choice(config, "metric")
     job = Job(config)
     with track(config, "sweep", job.title, str(config.name)) as tracker:
@@ -139,7 +137,7 @@ def _setting(config: DictConfig, options: dict[str, Any]) -> tuple[Setting, int]
 
 
 def _metric(config: DictConfig) -> Metric:
-    metric, name = build(config.metric), choice(config, "metric")
+    metric, name = build(config.metric, (Metric, Accuracy)), choice(config, "metric")
     if not isinstance(metric, Metric):
         raise ConfigError(f"metric={name} scores no maps; choose another")
     if config.column not in metric.columns:
@@ -169,10 +167,14 @@ class Gather(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the table and the plot."""
-        if config.dry_run:
+        if config.dry_run is True:
             return
         try:
-            statuses.extend(gather(sweep_folder(config)))
+            out = sweep_folder(config)
+        except ConfigError:  # told by the settings
+            return
+        try:
+            statuses.extend(gather(out))
         except (AosaError, OSError) as error:  # of which Hydra would make a warning
             print(f"error: {error}", file=sys.stderr)
             statuses.append(1)

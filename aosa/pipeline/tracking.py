@@ -21,7 +21,7 @@ from aosa.files import temporary_folder
 from aosa.metrics import Accuracy, Metric
 from aosa.pipeline.common import Job, commit
 from aosa.pipeline.dashboards import Row, Untracked
-from aosa.pipeline.shareable import plain, shareable
+from aosa.pipeline.shareable import as_cell, shareable
 from aosa.pipeline.store import RecordFolder
 from aosa.report.overlay import overlay
 from aosa.report.tables import Table
@@ -66,7 +66,7 @@ class Tracker:
         """Rows of plain values, without paths; nothing when there are none."""
         with self.guard():
             if rows:
-                self._dashboard.table(name, [{key: plain(value) for key, value in row.items()} for row in rows])
+                self._dashboard.table(name, [{key: as_cell(value) for key, value in row.items()} for row in rows])
 
     def videos(self, name: str, files: Mapping[str, Path]) -> None:
         """MP4 files by caption; nothing when there are none."""
@@ -105,7 +105,7 @@ def dashboard(config: DictConfig) -> Untracked:
         ConfigError: it cannot be had: a package is missing, an option is out of range.
     """
     # Handed over, so that reports, which show the config without the roots, show none here.
-    return build(config.tracking, output_root=config.output_root)
+    return build(config.tracking, Untracked, output_root=config.output_root)
 
 
 @contextmanager

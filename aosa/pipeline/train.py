@@ -7,16 +7,17 @@ import logging
 import math
 import re
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.multiprocessing import ProcessRaisedException
@@ -24,18 +25,19 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 import aosa.errors
-from aosa.config import build, quoted
+from aosa.config import build, plain, quoted
 from aosa.data.base import VideoDataset
 from aosa.data.choose import limited
 from aosa.errors import AosaError, CheckpointError, ConfigError
 from aosa.files import whole_file, write_atomic, write_csv
+from aosa.hints import check_type
 from aosa.models import VideoModel, randomise
 from aosa.models.base import pick_device
 from aosa.models.checkpoint_files import torch_load
 from aosa.models.checkpoints import replace_head
 from aosa.options import check_choice, check_range, check_whole
 from aosa.pipeline.common import FAILED, check_common, choice, environment, mapped
-from aosa.pipeline.shareable import plain, shareable_yaml
+from aosa.pipeline.shareable import as_cell, shareable_yaml
 from aosa.pipeline.store import digest
 from aosa.pipeline.tracking import Tracker, dashboard, track
 from aosa.pipeline.train_clips import Clips
@@ -47,6 +49,38 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _STATE = {"settings", "network", "optimizer", "scaler", "log", "failures", "lengths"}  # of last.pt
+
+
+class _Parts(TypedDict, total=False):
+    parts: Mapping[str, Mapping[str, Any]] | None
+
+
+class _Options(_Parts):
+    """``config.train``; see ``configs/train.yaml``."""
+
+    epochs: int
+    clips_per_epoch: int | None
+    batch_size: int
+    accumulate: int
+    devices: int
+    optimizer: str
+    momentum: float
+    lr: float
+    warmup_epochs: float
+    schedule: str
+    milestones: list[float]
+    gamma: float
+    weight_decay: float
+    label_smoothing: float
+    clip_norm: float | None
+    flip: bool
+    crop: str
+    crop_scale: tuple[float, float]
+    window: str
+    freeze: str
+    new_head: bool
+    workers: int
+    restart: bool
 
 
 def run(cfg: DictConfig) -> int:
@@ -153,7 +187,7 @@ def _train(fabric: Fabric, cfg: DictConfig) -> tuple[int, Path]:
 
 def _plan(cfg: DictConfig) -> int:
     """Print clips, steps and parameters; what is not there is told, and the rest is planned all the same."""
-    options, network = cfg.train, build(_merged(cfg.model, {"checkpoint": "random"})).network
+    options, network = cfg.train, build(_merged(cfg.model, {"checkpoint": "random"}), VideoModel).network
     print(f"plan: {choice(cfg, 'model')}, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters")
     for part in ("train", "val", "test"):
         try:
@@ -176,7 +210,7 @@ def _plan(cfg: DictConfig) -> int:
 def _write_failures(folder: Path, failures: dict[str, str]) -> None:
     """All of them; where there are none, none of an earlier try either."""
     if failures:
-        rows = [{"clip": i, "reason": plain(reason)} for i, reason in sorted(failures.items())]
+        rows = [{"clip": i, "reason": as_cell(reason)} for i, reason in sorted(failures.items())]
         write_csv(folder / "failures.csv", ["clip", "reason"], rows)
     else:
         (folder / "failures.csv").unlink(missing_ok=True)
@@ -184,17 +218,15 @@ def _write_failures(folder: Path, failures: dict[str, str]) -> None:
 
 def _check(cfg: DictConfig) -> None:
     options, infinity = cfg.train, math.inf
-    nulls = [str(k) for k, v in options.items() if v is None and k not in ("parts", "clips_per_epoch", "clip_norm")]
-    if nulls:
-        raise ConfigError(f"train.{nulls[0]}=null: give a value")
+    check_type("train", plain(options), _Options)
     check_whole(
         "train",
         epochs=(options.epochs, 1),
         clips_per_epoch=(options.clips_per_epoch, 1),
         batch_size=(options.batch_size, 1),
         accumulate=(options.accumulate, 1),
-        devices=(options.devices, 1),
-        workers=(options.workers, 0),
+        devices=(options.devices, 1, 256),
+        workers=(options.workers, 0, 256),
     )
     check_range(
         "train",
@@ -213,15 +245,8 @@ def _check(cfg: DictConfig) -> None:
         freeze=(options.freeze, ("none", "backbone")),
         crop=(options.crop, ("none", "random")),
         window=(options.window, ("centre", "random")),
-        flip=(options.flip, (True, False)),
-        new_head=(options.new_head, (True, False)),
-        restart=(options.restart, (True, False)),
     )
-    for key in ("milestones", "crop_scale"):
-        value = options[key]
-        if not isinstance(value, ListConfig) or not all(isinstance(v, int | float) for v in value):
-            raise ConfigError(f"train.{key}={value}: give a list of numbers")
-    if len(options.crop_scale) != 2 or not 0 < options.crop_scale[0] <= options.crop_scale[1] <= 1:
+    if not 0 < options.crop_scale[0] <= options.crop_scale[1] <= 1:
         raise ConfigError(f"train.crop_scale={options.crop_scale}: give [low, high], above 0 and at most 1")
     if options.schedule == "multistep" and not options.milestones:
         raise ConfigError("train.schedule=multistep: give the epochs at which the rate falls, as train.milestones=[…]")
@@ -270,7 +295,7 @@ def _dataset(cfg: DictConfig, part: str) -> VideoDataset:
     if unknown:
         raise ConfigError(f"train.parts.{part}.{unknown[0]}: the data set has no such key; keys: {', '.join(known)}")
     # Resolved first: a part's root may name the data set's own.
-    return build(_merged(cfg.dataset, OmegaConf.to_container(keys, resolve=True)))
+    return build(_merged(cfg.dataset, OmegaConf.to_container(keys, resolve=True)), VideoDataset)
 
 
 def _merged(config: DictConfig, keys: Any) -> DictConfig:
@@ -287,7 +312,7 @@ def _model(cfg: DictConfig, dataset: VideoDataset, fabric: Fabric) -> VideoModel
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         config = _merged(config, {"device": str(fabric.device)})
     fresh = cfg.train.new_head
-    model: VideoModel = build(config, **({"new_head": True} if fresh and not from_scratch else {}))
+    model: VideoModel = build(config, VideoModel, **({"new_head": True} if fresh and not from_scratch else {}))
     if from_scratch:
         randomise(model.network, cfg.seed)
     if fresh:

@@ -18,7 +18,6 @@ from markdown import Markdown
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from omegaconf import OmegaConf
-from playwright.sync_api import Page, sync_playwright
 
 from aosa.config import compose
 from tests.running import ROOT
@@ -270,16 +269,8 @@ def test_notebook_becomes_a_page(tmp_path):
     )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
-def tab(browser) -> Iterator[Page]:
+def tab(browser) -> Iterator:
     """A tab in which nothing may go wrong, and nothing may be asked of another host."""
     tab, trouble = browser.new_page(viewport={"width": 390, "height": 844}), []
     tab.on("console", lambda m: trouble.append(m.text) if m.type in ("error", "warning") else None)

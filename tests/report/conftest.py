@@ -1,36 +1,14 @@
-"""A browser for the pages, and LaTeX for the tables."""
+"""Tabs of the browser for the pages, and LaTeX for the tables."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-
-def _absent(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(f"{reason}, and CI must run this test")
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    """Headless Chromium; the test is skipped without it, except under CI, where it fails."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        _absent("playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        _absent("chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+from tests.helpers import needs
 
 
 @pytest.fixture
@@ -61,13 +39,12 @@ def visit(browser) -> Iterator[Callable]:
 @pytest.fixture
 def typeset(tmp_path: Path) -> Callable[[str, str], None]:
     """Fails unless pdflatex makes pages of a text, given what it needs; skips as `browser` does."""
-    if shutil.which("pdflatex") is None:
-        _absent("pdflatex is not installed")
+    pdflatex = needs("texlive-latex-recommended", "pdflatex")
 
     def run(packages: str, body: str) -> None:
         text = rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}"
         (tmp_path / "t.tex").write_text(text, encoding="utf-8")
-        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+        command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
         assert ended.returncode == 0, ended.stdout[-2000:]
         assert "Undefined control sequence" not in ended.stdout
