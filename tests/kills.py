@@ -311,9 +311,9 @@ class Kills:
     @cached_property
     def starting(self) -> float:
         """Seconds from the start to the first event of a new process."""
-        place = self._place("tabulate")
+        place = self._place("explain")
         start, log = time.monotonic(), self._log(place)
-        process = begin("tabulate", place, log, Moment(0, cold=True))
+        process = begin("explain", place, log, Moment(0, cold=True))
         while not log.exists() or not log.stat().st_size:
             time.sleep(0.01)
         seconds = time.monotonic() - start
