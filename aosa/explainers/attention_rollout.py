@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from aosa.clip import Clip
 from aosa.errors import ConfigError
 from aosa.explainers.base import Explainer
-from aosa.explainers.grad_cam import resized
+from aosa.explainers.cam import resized
 from aosa.models.base import VideoModel
 from aosa.models.timesformer import TimeSformer
 
 
+@dataclass
 class AttentionRollout(Explainer):
     """How much of each patch reaches the class token through all blocks; the same for every class.
 
@@ -29,8 +33,9 @@ class AttentionRollout(Explainer):
         ConfigError: a model other than TimeSformer.
     """
 
+    name: ClassVar[str] = "attention_rollout"
+
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`."""
         if not isinstance(model.network, TimeSformer):
             raise ConfigError(
                 f"explainer=attention_rollout reads divided space-time attention, which {model.name} "
@@ -38,7 +43,6 @@ class AttentionRollout(Explainer):
             )
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
         self.check(model)
         network = model.network
         assert isinstance(network, TimeSformer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +13,14 @@ from torch.overrides import TorchFunctionMode
 from aosa.clip import Clip
 from aosa.errors import AosaError, ConfigError
 from aosa.explainers.base import Explainer
-from aosa.explainers.grad_cam import resized
+from aosa.explainers.cam import resized
 from aosa.explainers.gradients import OUTPUTS
 from aosa.models.base import VideoModel
 from aosa.models.vgg16_lstm import VGG16LSTM
-from aosa.options import check_choice
+from aosa.options import option
 
 
+@dataclass
 class EBR(Explainer):
     """Which neurons of conv5 win, step by step, in a top-down competition that starts at the class.
 
@@ -29,21 +31,20 @@ class EBR(Explainer):
     taken on to conv5_3 frame by frame. The map: |P| averaged over the channels, scaled to [0, 1] over the clip,
     resized trilinearly. In float32 whatever the model's precision. Costs one forward and one backward pass.
 
-    Args:
-        output: start at the class's ``probability``, averaged over the steps (that code's), or at its ``logit`` in
-            every step, so that other classes take no part.
-
     Raises:
         ConfigError: an option out of its choices, or a model other than VGG16-LSTM.
         AosaError: ``probability`` on a clip whose probability is 0 or 1 to rounding.
     """
 
-    def __init__(self, output: str = "probability") -> None:
-        check_choice("explainer", output=(output, OUTPUTS))
-        self.output = output
+    name: ClassVar[str] = "eb_r"
+
+    output: str = option(
+        "probability",
+        "start at the class's probability, averaged over the steps, or at its logit in every step",
+        choices=OUTPUTS,
+    )
 
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`."""
         if not isinstance(model.network, VGG16LSTM):
             raise ConfigError(
                 f"explainer=eb_r follows the steps of an LSTM over VGG-16, which {model.name} "
@@ -51,7 +52,6 @@ class EBR(Explainer):
             )
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
         self.check(model)
         network = model.network
         assert isinstance(network, VGG16LSTM)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,30 +15,27 @@ from aosa.errors import ConfigError
 from aosa.explainers.base import Explainer
 from aosa.explainers.gradients import OUTPUTS, input_gradients
 from aosa.models.base import VideoModel
-from aosa.options import check_choice
+from aosa.options import option
 
 
+@dataclass
 class GuidedBackprop(Explainer):
     """The input's gradient, with what is negative stopped at each ReLU on the way back too.
 
     Springenberg et al. 2015. Largest magnitude over the channels. Not of the papers that are reproduced here; a
     baseline that users expect, with a known flaw: it hardly depends on the last layers' weights (Adebayo et al. 2018).
 
-    Args:
-        absolute: largest |·| over the channels; off keeps the sign of their sum.
-        output: differentiate the ``logit`` or the ``probability``.
-
     Raises:
         ConfigError: an option out of its choices, or a network without ReLU.
     """
 
-    def __init__(self, absolute: bool = True, output: str = "logit") -> None:
-        check_choice("explainer", absolute=(absolute, (True, False)), output=(output, OUTPUTS))
-        self.absolute = absolute
-        self.output = output
+    name: ClassVar[str] = "guided_backprop"
+
+    absolute: bool = option(True, "largest |·| over the channels; off keeps the sign of their sum")
+    output: str = option("logit", "what is differentiated", choices=OUTPUTS)
 
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`; costs a forward pass."""
+        """Costs a forward pass."""
         with model.frozen(), torch.no_grad(), _Guided() as guide:
             model.logits(torch.zeros(1, 3, model.spec.frames, *model.spec.size))
         if not guide.relus:
@@ -47,7 +45,6 @@ class GuidedBackprop(Explainer):
             )
 
     def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
         with _Guided() as guide:
             _, gradients = input_gradients(model, clip.tensor(model.spec)[None], target, self.output)
         if not guide.relus:

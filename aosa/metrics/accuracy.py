@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
@@ -11,34 +12,37 @@ import torch
 from aosa.clip import Clip
 from aosa.data.base import Views
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, options_of
+from aosa.options import Options, option
 
 
-class Accuracy:
+@dataclass
+class Accuracy(Options):
     """Whether a model classifies a video rightly. It needs no map: ``metric(model, clips, label)``.
 
     The predictions of all views of a video are averaged; the class with the largest average is the predicted one, ties
     by index.
-
-    Args:
-        clips, crops, sampling: the views, see `aosa.data.base.Views`; one by default.
-        average: of what the average is taken: each view's ``probability`` (after the softmax, as mmaction2 and
-            3D-ResNets), or its ``score`` (before it, as TSN).
 
     Record:
         predicted class; top1 and top5, 1 when the label is the predicted class, or among the five largest, else 0;
         probability of the label (of the averaged scores with ``average="score"``); views, their number.
     """
 
-    version = 1
+    owner: ClassVar[str] = "metric"
+    name: ClassVar[str] = "accuracy"
     columns: ClassVar[dict[str, str]] = {"top1": "higher", "top5": "higher"}
 
-    def __init__(
-        self, clips: int | str = 1, crops: int = 1, sampling: str = "uniform", average: str = "probability"
-    ) -> None:
-        self.views = Views(clips, crops, sampling)
-        check_choice("metric", average=(average, ("probability", "score")))
-        self.clips, self.crops, self.sampling, self.average = clips, crops, sampling, average
+    clips: int | str = option(1, "windows of a video, see `aosa.data.base.Views`")
+    crops: int = option(1, "crops of a window")
+    sampling: str = option("uniform", "where the windows lie")
+    average: str = option(
+        "probability",
+        "average each view's probability, or its score before the softmax (TSN)",
+        choices=("probability", "score"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.views = Views(self.clips, self.crops, self.sampling)
 
     def __call__(self, model: VideoModel, clips: Iterable[Clip], label: int) -> dict[str, object]:
         """The record of one video.
@@ -64,7 +68,3 @@ class Accuracy:
             "probability": float(probabilities[label]),
             "views": views,
         }
-
-    def identity(self) -> dict[str, object]:
-        """Class, version and options: all that changes a record."""
-        return options_of(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,18 +13,19 @@ from aosa.clip import Clip
 from aosa.errors import AosaError, ConfigError
 from aosa.explainers.base import Explainer
 from aosa.models.base import VideoModel
-from aosa.options import options_of
+from aosa.options import Options
 
 
-class Metric(ABC):
-    """``metric(model, clip, saliency, target=None)`` gives a record: a dict of plain numbers and lists.
+@dataclass
+class Metric(Options, ABC):
+    """``metric(model, clip, saliency, target=None)`` gives a record: a dict of plain numbers and lists. A subclass is a
+    dataclass whose fields are its options.
 
-    Subclasses keep each ``__init__`` argument as an attribute of the same name. `columns` names the
-    record's numbers that a table can show, each with the direction that is better; `weights` names, for a
-    column whose table value is a ratio of sums, the record's denominator.
+    `columns` names the record's numbers that a table can show, each with the direction that is better; `weights` names,
+    for a column whose table value is a ratio of sums, the record's denominator.
     """
 
-    version = 1
+    owner: ClassVar[str] = "metric"
     columns: ClassVar[dict[str, str]] = {}
     weights: ClassVar[dict[str, str]] = {}
 
@@ -56,5 +58,5 @@ class Metric(ABC):
         """The metric itself."""
 
     def identity(self) -> dict[str, object]:
-        """Class, version and options, an explainer's own identity for an explainer: all that changes a record."""
-        return {k: v.identity() if isinstance(v, Explainer) else v for k, v in options_of(self).items()}
+        """Name, version and options, an explainer's own identity for an explainer: all that changes a record."""
+        return {k: v.identity() if isinstance(v, Explainer) else v for k, v in super().identity().items()}

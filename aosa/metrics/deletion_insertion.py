@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,11 +13,14 @@ from aosa.clip import Clip
 from aosa.errors import AosaError
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_range, check_whole
+from aosa.options import option
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import RankMasks, masked_probabilities
 
+RANKINGS = ("clip", "frame")
 
+
+@dataclass
 class DeletionInsertion(Metric):
     """Areas under the class probability as the most important voxels are deleted from, or inserted into, a clip.
 
@@ -25,42 +29,28 @@ class DeletionInsertion(Metric):
     both ends included; trapezoid with the share of voxels in [0, 1]. Over-all = insertion − deletion (Zhang et
     al. 2021). Costs 2·(steps + 1) forward passes.
 
-    Args:
-        steps: number of equal steps.
-        deletion: what replaces deleted voxels, see `aosa.removal.fills.make_fill`.
-        insertion: what voxels not yet inserted show; ``blur`` is Gaussian per frame, 11×11, σ 5, zero padding.
-        ranking: order voxels over the whole ``clip``, or within each ``frame`` (all frames advance together).
-        top: rank only the voxels that make up this share of the map's positive importance, see `top_importance`;
-            None = all.
-
     Record:
         deletion, insertion, overall (areas); deletion_curve, insertion_curve (steps + 1 probabilities each);
         probability of the target on the clip as it is; predicted class.
     """
 
+    name: ClassVar[str] = "deletion_insertion"
     columns: ClassVar[dict[str, str]] = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
 
-    def __init__(
-        self,
-        steps: int = 28,
-        deletion: str = "constant",
-        insertion: str = "blur",
-        ranking: str = "clip",
-        top: float | None = None,
-    ) -> None:
-        check_whole("metric", steps=(steps, 1))
-        check_range("metric", top=(top, 0, 1))
-        check_choice(
-            "metric", deletion=(deletion, FILLS), insertion=(insertion, FILLS), ranking=(ranking, ("clip", "frame"))
-        )
-        self.steps = steps
-        self.deletion = deletion
-        self.insertion = insertion
-        self.ranking = ranking
-        self.top = top
+    steps: int = option(28, "number of equal steps", low=1)
+    deletion: str = option("constant", "what replaces deleted voxels", choices=FILLS)
+    insertion: str = option("blur", "what voxels not yet inserted show", choices=FILLS)
+    ranking: str = option(
+        "clip", "order voxels over the whole clip, or within each frame (all frames advance together)", choices=RANKINGS
+    )
+    top: float | None = option(
+        None,
+        "rank only the voxels that make up this share of the map's positive importance; None = all",
+        low=0,
+        high=1,
+    )
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
-        """See `Metric.score`."""
         x = clip.tensor(model.spec).to(model.device)
         rank, voxels = ranks(saliency if self.top is None else top_importance(saliency, self.top), self.ranking)
         counts = np.rint(np.linspace(0, voxels, self.steps + 1)).astype(np.int64)

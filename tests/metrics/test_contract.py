@@ -94,7 +94,7 @@ def test_the_model_is_left_as_it_was(metric: Metric) -> None:
 def test_the_identity_is_json(metric: Metric) -> None:
     identity = metric.identity()
     assert json.loads(canonical(identity)) == identity
-    assert identity["class"].endswith(type(metric).__name__)
+    assert identity["name"] == type(metric).name
 
 
 def test_truth_score_of_known_maps() -> None:
