@@ -9,10 +9,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from aosa.clip import Clip
-from aosa.explainers.base import Explainer
+from aosa.clip import Clip, InputSpec
+from aosa.explainers.base import Explainer, Passes
 from aosa.models.base import VideoModel
 from aosa.options import option
+from aosa.removal.boxes import BoxUnions
 from aosa.removal.draws import PatchDraws
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import masked_probabilities
@@ -61,14 +62,20 @@ class AOSA(AdaptiveMasks, Explainer):
                 identity["flow_weights"] = hashlib.file_digest(file, "sha256").hexdigest()
         return identity
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def prepare(self, clip: Clip, spec: InputSpec) -> BoxUnions:
+        return self.masks(clip, spec)
+
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: BoxUnions) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
-        masks = self.masks(clip, model.spec)
         base = float(model.probabilities(x[None])[0, target])
         if self.fill == "sampled":
-            draws = PatchDraws(x, masks, margin=self.margin, samples=self.samples, seed=self.seed, clip_id=clip.id)
-            scores = masked_probabilities(model, x, draws, draws.fill, target).reshape(len(masks), -1).mean(axis=1)
+            draws = PatchDraws(x, prepared, margin=self.margin, samples=self.samples, seed=self.seed, clip_id=clip.id)
+            scores = masked_probabilities(model, x, draws, draws.fill, target).reshape(len(prepared), -1).mean(axis=1)
         else:
             fill = make_fill(self.fill, x, model.spec, margin=self.margin, window=self.window)
-            scores = masked_probabilities(model, x, masks, fill, target)
-        return weighted_map(masks, scores, base, self.weighting)
+            scores = masked_probabilities(model, x, prepared, fill, target)
+        return weighted_map(prepared, scores, base, self.weighting)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        masks = len(self.prepare(clip, model.spec))
+        return Passes(1 + masks * (self.samples if self.fill == "sampled" else 1))

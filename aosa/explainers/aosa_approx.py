@@ -12,6 +12,7 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.errors import ConfigError
 from aosa.explainers.aosa import AOSA
+from aosa.explainers.base import Passes
 from aosa.models.base import VideoModel
 from aosa.options import fixed, option
 from aosa.removal.boxes import BoxUnions
@@ -67,15 +68,17 @@ class AOSAApprox(AOSA):
                 f"box_mean (is {self.fill}): the authors' code has nothing else"
             )
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: BoxUnions) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
-        masks = self.masks(clip, model.spec)
         mu = make_fill(self.fill, x, model.spec, margin=self.margin, window=self.window)
         base, gradient = _value_and_gradient(model, x, target)
-        scores = base - masks.sum(self._drop(gradient, mu - x))
+        scores = base - prepared.sum(self._drop(gradient, mu - x))
         if self.iqr:
-            scores = self._stabilised(model, x, mu, masks, target, scores, base)
-        return weighted_map(masks, scores, base, self.weighting)
+            scores = self._stabilised(model, x, mu, prepared, target, scores, base)
+        return weighted_map(prepared, scores, base, self.weighting)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1, 1) * (3 if self.iqr else 1)
 
     def _drop(self, gradient: Tensor, change: Tensor) -> np.ndarray:
         """Per voxel, how far putting μ for x lowers the score (eq. 7, 8): T×H×W."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aosa.clip import Clip
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.cam import resized
 from aosa.models.base import VideoModel
 from aosa.models.timesformer import TimeSformer
@@ -42,7 +42,7 @@ class AttentionRollout(Explainer):
                 f"({type(model.network).__name__}) does not have; it is defined for model=timesformer, timesformer_hf"
             )
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         self.check(model)
         network = model.network
         assert isinstance(network, TimeSformer)
@@ -57,6 +57,9 @@ class AttentionRollout(Explainer):
             token = rows[:, 0].sum()
             patches = torch.einsum("tq,qtk->kq", rows[:, 1:], _mixing(temporal, network.heads))
         return resized(patches.unflatten(1, network.grid), clip.size)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1)
 
 
 def _projections(model: VideoModel, x: Tensor, network: TimeSformer) -> list[tuple[Tensor, Tensor]]:

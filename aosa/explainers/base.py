@@ -5,25 +5,44 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from aosa.clip import Clip
+from aosa.clip import Clip, InputSpec
 from aosa.errors import AosaError
 from aosa.models.base import VideoModel
 from aosa.options import Options
 
 
+class Passes(NamedTuple):
+    """How many clips a piece of work sends through the network, and how many of them back."""
+
+    forward: float
+    backward: float = 0
+
+    def __mul__(self, factor: object) -> Passes:
+        """So many times the work."""
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        return Passes(factor * self.forward, factor * self.backward)
+
+
 @dataclass
 class Explainer(Options, ABC):
-    """``explainer(model, clip, target=None)`` gives a map. A subclass is a dataclass whose fields are its options."""
+    """``explainer(model, clip, target=None)`` gives a map. A subclass is a dataclass whose fields are its options.
+
+    Its work has two parts: `prepare` is what needs no network (flow, tubes, super-voxels), `explain` the rest.
+    """
 
     owner: ClassVar[str] = "explainer"
 
-    def __call__(self, model: VideoModel, clip: Clip, target: int | None = None) -> Tensor:
+    def __call__(self, model: VideoModel, clip: Clip, target: int | None = None, prepared: Any = None) -> Tensor:
         """The saliency map of `clip` for class `target`.
+
+        Args:
+            prepared: what `prepare` gave for this clip; None = it is called here.
 
         Returns:
             float32 T×H×W on the CPU, finite, larger = more important. The class explained is kept as
@@ -34,8 +53,10 @@ class Explainer(Options, ABC):
             AosaError: the map holds NaN or infinity (weights or input do).
         """
         target = model.resolve_target(clip, target)
+        if prepared is None:
+            prepared = self.prepare(clip, model.spec)
         with model.frozen():
-            saliency = self.explain(model, clip, target)
+            saliency = self.explain(model, clip, target, prepared)
         saliency = saliency.detach().to("cpu", torch.float32).contiguous()
         if not torch.isfinite(saliency).all():
             raise AosaError(
@@ -55,6 +76,22 @@ class Explainer(Options, ABC):
             ConfigError: naming what is possible.
         """
 
+    def prepare(self, clip: Clip, spec: InputSpec) -> Any:
+        """What of the work needs no network; None when there is nothing. It may be done ahead, in another process.
+
+        Raises:
+            ConfigError: options that do not fit the clip's size.
+        """
+        return None
+
     @abstractmethod
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """The method itself; called with the model in evaluation mode, parameters not requiring gradients."""
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: Any) -> Tensor:
+        """The method itself; called with the model in evaluation mode, parameters not requiring gradients.
+
+        Args:
+            prepared: what `prepare` gave.
+        """
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes | None:
+        """What a map costs at most; no network is asked. None where a method does not say."""
+        return None

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aosa.clip import Clip
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.gradients import OUTPUTS, chosen_layers, feature_gradients
 from aosa.models.base import VideoModel
 from aosa.options import option
@@ -37,7 +37,7 @@ class CAM(Explainer):
     output: str = option("logit", "what is differentiated", choices=OUTPUTS)
     relu: bool = option(True, "drop negative values")
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         x = clip.tensor(model.spec)[None]
         layers = chosen_layers(model, self.layer)
         maps = []
@@ -45,6 +45,9 @@ class CAM(Explainer):
             cam = self.weighted(feature, gradient).sum(dim=0)
             maps.append(resized(cam.relu() if self.relu else cam, clip.size))
         return torch.stack(maps).mean(dim=0)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1, 1)
 
     @abstractmethod
     def weighted(self, feature: Tensor, gradient: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from aosa.clip import Clip
 from aosa.errors import AosaError, ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.cam import resized
 from aosa.explainers.gradients import OUTPUTS
 from aosa.models.base import VideoModel
@@ -51,7 +51,7 @@ class EBR(Explainer):
                 f"({type(model.network).__name__}) does not have; it is defined for model=vgg16_lstm"
             )
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         self.check(model)
         network = model.network
         assert isinstance(network, VGG16LSTM)
@@ -83,6 +83,9 @@ class EBR(Explainer):
         winning = conv5.abs().mean(dim=1)
         winning = winning - winning.min()
         return resized(winning / winning.max().clamp(min=torch.finfo().tiny), clip.size)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1, 1)
 
 
 class _Excitation(TorchFunctionMode):

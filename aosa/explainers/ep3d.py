@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from aosa.clip import Clip
 from aosa.errors import AosaError, ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.models.base import VideoModel
 from aosa.options import SHARES, check_shares, option
 from aosa.removal.fills import gaussian_blur
@@ -59,12 +59,15 @@ class EP3D(Explainer):
         super().__post_init__()
         check_shares("explainer", areas=self.areas)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         masks = self.masks(model, clip.tensor(model.spec), target, self.areas)
         if len(masks) == 1:
             return masks[0]
         summed = gaussian_blur(masks.sum(dim=0, keepdim=True), 81, 10.0)[0]
         return summed / summed.max()
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1, 1) * (self.iterations * len(self.areas))
 
     def masks(self, model: VideoModel, x: Tensor, target: int, areas: Sequence[float]) -> Tensor:
         """Learn one mask per share.

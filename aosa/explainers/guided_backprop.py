@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from aosa.clip import Clip
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.gradients import OUTPUTS, input_gradients
 from aosa.models.base import VideoModel
 from aosa.options import option
@@ -44,12 +44,15 @@ class GuidedBackprop(Explainer):
                 f"network that has them (the convolutional ones), or explainer=integrated_gradients"
             )
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         with _Guided() as guide:
             _, gradients = input_gradients(model, clip.tensor(model.spec)[None], target, self.output)
         if not guide.relus:
             self.check(model)
         return gradients[0].abs().amax(dim=0) if self.absolute else gradients[0].sum(dim=0)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1, 1)
 
 
 class _Guided(TorchFunctionMode):

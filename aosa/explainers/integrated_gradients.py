@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aosa.clip import Clip
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.gradients import OUTPUTS, batched, input_gradients
 from aosa.models.base import VideoModel
 from aosa.options import option
@@ -34,7 +34,7 @@ class IntegratedGradients(Explainer):
     absolute: bool = option(False, "sum |·| over the channels; off keeps the sign")
     output: str = option("logit", "what is differentiated", choices=OUTPUTS)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
         start = make_fill(self.baseline, x, model.spec).expand_as(x)
         way = (start + (i + 0.5) / self.steps * (x - start) for i in range(self.steps))
@@ -43,3 +43,6 @@ class IntegratedGradients(Explainer):
             total += input_gradients(model, batch, target, self.output)[1].sum(dim=0)
         parts = (x - start) * total / self.steps
         return (parts.abs() if self.absolute else parts).sum(dim=0)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(self.steps, self.steps)

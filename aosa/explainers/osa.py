@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from aosa.clip import Clip
-from aosa.explainers.base import Explainer
+from aosa.clip import Clip, InputSpec
+from aosa.explainers.base import Explainer, Passes
 from aosa.models.base import VideoModel
 from aosa.options import option
 from aosa.removal.boxes import BoxUnions
@@ -48,12 +48,17 @@ class OSA(Explainer):
     fill: str = option("constant", "what replaces occluded voxels", choices=FILLS)
     weighting: str = option("authors", "as AOSA's", choices=WEIGHTINGS)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def prepare(self, clip: Clip, spec: InputSpec) -> BoxUnions:
+        return cuboids(clip.size, self.box, self.stride)
+
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: BoxUnions) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
-        masks = cuboids(clip.size, self.box, self.stride)
         fill = make_fill(self.fill, x, model.spec)
         base = float(model.probabilities(x[None])[0, target])
-        return weighted_map(masks, masked_probabilities(model, x, masks, fill, target), base, self.weighting)
+        return weighted_map(prepared, masked_probabilities(model, x, prepared, fill, target), base, self.weighting)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1 + len(self.prepare(clip, model.spec)))
 
 
 def cuboids(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aosa.clip import Clip
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.models.base import VideoModel
 from aosa.options import option
 from aosa.rng import generator
@@ -23,5 +23,8 @@ class Random(Explainer):
 
     seed: int = option(0, "of the draw", low=0)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         return torch.rand(clip.size, generator=generator(self.seed, clip.id))
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aosa.clip import Clip, InputSpec
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.models.base import VideoModel
 from aosa.options import Options, fixed, option
 from aosa.removal.fills import inpainting, make_fill
@@ -110,14 +110,23 @@ class RemovalMethod(Explainer):
         choices=("black", "grey", "region_mean", "blur", "inpaint", "constant", "clip_mean"),
     )
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def prepare(self, clip: Clip, spec: InputSpec) -> Regions:
+        return self.regions(clip)
+
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: Regions) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
-        regions = self.regions(clip)
-        kept, weights = self.select(regions.count, clip.id)
+        kept, weights = self.select(prepared.count, clip.id)
         ends = self._ends()
-        rows = np.concatenate([np.full((1, regions.count), end) for end in ends] + [kept])
-        scores = masked_probabilities(model, x, regions.masks(rows), self._fill(regions, x, model.spec), target)
-        return regions.paint(self.summarise(kept, weights, scores[len(ends) :], scores[: len(ends)]))
+        rows = np.concatenate([np.full((1, prepared.count), end) for end in ends] + [kept])
+        scores = masked_probabilities(model, x, prepared.masks(rows), self._fill(prepared, x, model.spec), target)
+        return prepared.paint(self.summarise(kept, weights, scores[len(ends) :], scores[: len(ends)]))
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        samples = self.samples
+        if self.selection != "bernoulli":
+            regions = self.prepare(clip, model.spec).count
+            samples = min(samples, 2**regions - 2) if self.selection == "shapley" else regions
+        return Passes(len(self._ends()) + samples)
 
     def regions(self, clip: Clip) -> Regions:
         """The regions of a clip.

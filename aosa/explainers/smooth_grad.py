@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aosa.clip import Clip
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.gradients import OUTPUTS, batched, input_gradients
 from aosa.models.base import VideoModel
 from aosa.options import option
@@ -38,7 +38,7 @@ class SmoothGrad(Explainer):
     output: str = option("logit", "what is differentiated", choices=OUTPUTS)
     seed: int = option(0, "of the noise; each sample's is drawn from (seed, clip id, its number)", low=0)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         x = clip.tensor(model.spec)
         sigma = self.noise * float(x.max() - x.min())
         noisy = (
@@ -50,3 +50,6 @@ class SmoothGrad(Explainer):
             total += (gradients**2 if self.squared else gradients).sum(dim=0)
         mean = total / self.samples
         return (mean.abs() if self.absolute else mean).sum(dim=0)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(self.samples, self.samples)

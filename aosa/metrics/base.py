@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.errors import AosaError, ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.models.base import VideoModel
 from aosa.options import Options
 
@@ -56,6 +56,10 @@ class Metric(Options, ABC):
     @abstractmethod
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """The metric itself."""
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes | None:
+        """What a record costs at most; None where a metric does not say."""
+        return None
 
     def identity(self) -> dict[str, object]:
         """Name, version and options, an explainer's own identity for an explainer: all that changes a record."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.errors import AosaError
+from aosa.explainers.base import Passes
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
 from aosa.options import option
@@ -69,6 +70,9 @@ class DeletionInsertion(Metric):
             "probability": float(curves["deletion"][0]),
             "predicted": predicted,
         }
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(2 * (self.steps + 1) + 1)
 
 
 def ranks(saliency: Tensor, within: str = "clip") -> tuple[Tensor, int]:

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from aosa.clip import Clip
+from aosa.explainers.base import Passes
 from aosa.metrics.base import Metric
 from aosa.metrics.deletion_insertion import RANKINGS, ranks, top_importance
 from aosa.models.base import VideoModel
@@ -83,6 +84,9 @@ class MinimalMask(Metric):
             record[f"minimal_{game}"] = shares
             record.update({f"minimal_{game}_{t:g}": s for t, s in zip(self.thresholds, shares, strict=True)})
         return {**record, "probability": probability, "predicted": int(whole.argmax())}
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(2 * (self.steps + 1) + 1)
 
     def _smallest(
         self,

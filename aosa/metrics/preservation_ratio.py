@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from aosa.clip import Clip
+from aosa.explainers.base import Passes
 from aosa.explainers.ep3d import EP3D, minimum_preservation_ratio
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
@@ -49,3 +50,7 @@ class PreservationRatio(Metric):
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         ratio = minimum_preservation_ratio(self.explainer, model, clip, target, self.areas)
         return {"min_preservation_ratio": ratio, "areas": sorted(self.areas)}
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        steps = self.explainer.iterations * len(self.areas)
+        return Passes(steps + len(self.areas) + 1, steps)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from aosa.clip import Clip
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.metrics.base import Metric
 from aosa.models import randomise, set_statistics
 from aosa.models.base import VideoModel
@@ -72,6 +72,12 @@ class Sanity(Metric):
             "spearman": likeness[-1][0],
             "ssim": likeness[-1][1],
         }
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes | None:
+        """Counting the stages takes a forward pass of its own, where they are not named."""
+        stages = self.stages or stages_of(model.network, clip.tensor(model.spec)[None].to(model.device))
+        each = self.explainer.passes(model, clip)
+        return None if each is None else each * len(stages)
 
     def maps(self, model: VideoModel, clip: Clip, target: int) -> Iterator[tuple[str, Tensor]]:
         """The name of each stage, and the map once it too is random: what Fig. 8 shows."""

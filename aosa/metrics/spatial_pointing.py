@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from aosa.clip import Clip
+from aosa.explainers.base import Passes
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
 from aosa.options import option
@@ -41,6 +42,9 @@ class SpatialPointing(Metric):
                 frames += 1
                 hits += bool((distance_to_boxes(x, y, boxes) <= self.radius).any())
         return {"hits": hits, "frames": frames, "spt": hits / frames if frames else None}
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(0)
 
 
 def distance_to_boxes(x: float, y: float, boxes: np.ndarray) -> np.ndarray:

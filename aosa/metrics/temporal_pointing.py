@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from aosa.clip import Clip
+from aosa.explainers.base import Passes
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
 from aosa.options import option
@@ -43,3 +44,6 @@ class TemporalPointing(Metric):
             return {"tpt": None, "frame": frame, "share": None}
         first, end = clip.segment
         return {"tpt": int(first <= frame < end), "frame": frame, "share": (end - first) / len(saliency)}
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(0)

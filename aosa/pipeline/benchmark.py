@@ -66,7 +66,7 @@ def _wanted(config: DictConfig) -> list[str]:
     unknown = [what for what in wanted if what not in PARTS]
     if unknown:
         raise ConfigError(f"what={unknown[0]}: choose of {', '.join(PARTS)}")
-    for key in ("repeats", "model_repeats", "explainer_repeats", "masks", "iterations"):
+    for key in ("repeats", "model_repeats", "explainer_repeats"):
         check_whole("", **{key: (config[key], 1)})
     if config.reference is not None and not Path(config.reference).expanduser().is_dir():
         raise ConfigError(f"reference={config.reference}: no such folder; it holds the clones, such as mmaction2")

@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 
 from aosa.config import quoted
-from aosa.pipeline import plan
 from tests.running import Ended, common_options, run
 
 
 @pytest.fixture
 def dry(tmp_path, monkeypatch):
     """Runs a stage with dry_run=true, which must leave nothing behind but its log."""
-    monkeypatch.setattr(plan, "_probed", {})
 
     def call(stage: str, *overrides: str) -> Ended:
         before = made(tmp_path)

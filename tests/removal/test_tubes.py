@@ -221,7 +221,9 @@ def test_later_anchors_only_where_no_tube_is(
     monkeypatch.setattr("aosa.removal.tubes.optical_flow", lambda *_, **__: constant_flow(dx, 0, size=(48, 64)))
     clip, spec = drifting(), InputSpec(frames=6, size=(48, 64))
     options = {**OPTIONS, "box": 6, "neighbours": 0, "temporal_stride": 3, "compat": compat}
-    masks = AdaptiveMasks(**{**options, "uncovered": compat is None}).masks(clip, spec)  # the authors' code has no other
+    masks = AdaptiveMasks(**{**options, "uncovered": compat is None}).masks(
+        clip, spec
+    )  # the authors' code has no other
     starts = masks.boxes[48:, 3, [0, 2]] + 3
     assert starts.tolist() == [[y, x] for y in range(4, 48, 8) for x in columns]
 
