@@ -75,9 +75,12 @@ class Sanity(Metric):
 
     def passes(self, model: VideoModel, clip: Clip) -> Passes | None:
         """Counting the stages takes a forward pass of its own, where they are not named."""
-        stages = self.stages or stages_of(model.network, clip.tensor(model.spec)[None].to(model.device))
+        stages = len(self.stages or stages_of(model.network, clip.tensor(model.spec)[None].to(model.device)))
         each = self.explainer.passes(model, clip)
-        return None if each is None else each * len(stages)
+        if each is None:
+            return None
+        # One more a stage for the statistics of batch norm, and one to find the stages.
+        return Passes(stages * (each.forward + 1) + (self.stages is None), stages * each.backward)
 
     def maps(self, model: VideoModel, clip: Clip, target: int) -> Iterator[tuple[str, Tensor]]:
         """The name of each stage, and the map once it too is random: what Fig. 8 shows."""

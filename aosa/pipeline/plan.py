@@ -189,7 +189,12 @@ def measure_rate(model: VideoModel) -> Rate:
 
 
 def explaining(explainer: Explainer, model: VideoModel, clip: Clip, rate: Rate) -> Cost | None:
-    """What a map costs by what its explainer says; what needs no network is timed. None where it says nothing."""
+    """What a map costs by what its explainer says; what needs no network is timed. None where it says nothing.
+
+    Raises:
+        ConfigError: the explainer is not defined for the model.
+    """
+    explainer.check(model)
     passes = explainer.passes(model, clip)
     if passes is None:
         return None

@@ -18,6 +18,7 @@ from aosa.metrics import (
     TemporalPointing,
     TruthScore,
 )
+from aosa.pipeline.bench.passes import counted, total
 from aosa.pipeline.store import canonical
 from tests.helpers import moving_clip, small_model
 
@@ -46,6 +47,17 @@ def with_truth() -> Clip:
     clip.truth = torch.zeros(clip.size, dtype=torch.bool)
     clip.truth[:, 4:12, 10:18] = True
     return clip
+
+
+def test_it_makes_the_passes_that_it_says(metric: Metric) -> None:
+    model, clip = small_model(class_names=["a", "b", "c"]), with_truth()
+    said = metric.passes(model, clip)
+    with counted(model) as passes:
+        metric(model, clip, noise(clip), 1)
+    made = total(passes)
+    early = isinstance(metric, MinimalMask | PreservationRatio)  # stop at the first share that will do
+    assert made.forward <= said.forward if early else made.forward == said.forward
+    assert made.backward == said.backward
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
