@@ -79,7 +79,7 @@ class Sanity(Metric):
         each = self.explainer.passes(model, clip)
         if each is None:
             return None
-        # One more a stage for the statistics of batch norm, and one to find the stages.
+        # At most one more a stage, for the statistics of batch norm, and one to find the stages.
         return Passes(stages * (each.forward + 1) + (self.stages is None), stages * each.backward)
 
     def maps(self, model: VideoModel, clip: Clip, target: int) -> Iterator[tuple[str, Tensor]]:

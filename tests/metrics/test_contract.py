@@ -55,7 +55,8 @@ def test_it_makes_the_passes_that_it_says(metric: Metric) -> None:
     with counted(model) as passes:
         metric(model, clip, noise(clip), 1)
     made = total(passes)
-    early = isinstance(metric, MinimalMask | PreservationRatio)  # stop at the first share that will do
+    # The first two stop at the first share that will do; without batch norm there are no statistics to set.
+    early = isinstance(metric, MinimalMask | PreservationRatio | Sanity)
     assert made.forward <= said.forward if early else made.forward == said.forward
     assert made.backward == said.backward
 
