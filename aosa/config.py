@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -181,7 +182,9 @@ def _check_target(key: str, value: Any, kinds: tuple[type, ...], extra: Mapping[
         raise ConfigError(f"{key}._target_={target}: that is none of {_kinds(kinds)}{hint}")
     parameters = inspect.signature(thing).parameters
     try:
-        hints = get_type_hints(thing.__init__ if inspect.isclass(thing) else thing)
+        # A dataclass's __init__ does not know the names of the modules that its fields are inherited from.
+        takes = thing if is_dataclass(thing) or not inspect.isclass(thing) else thing.__init__
+        hints = get_type_hints(takes)
     except (NameError, TypeError):
         hints = {}  # names of its own that mean nothing here
     known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

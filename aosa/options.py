@@ -1,9 +1,8 @@
-"""Options of explainers and metrics: refused when out of range, and listed for the run's identity."""
+"""Options: refused when out of range."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
 import math
 import re
 from collections.abc import Sequence
@@ -18,6 +17,9 @@ _NAME_BYTES = 64  # with digests, suffixes and the parts chosen of an experiment
 _NO_NAME = re.compile(
     r'[\x00-\x1f\x7f/\\:*?"<>|\ud800-\udfff]|^[.~\s]|[.\s]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE
 )
+
+
+SHARES = "different shares between 0 and 1, such as [0.1]"
 
 
 def check_range(owner: str, **limits: tuple[float | None, float, float]) -> None:
@@ -111,23 +113,9 @@ def check_shares(owner: str, **lists: object) -> None:
             or any(not is_number(v) or not 0 < v < 1 for v in value)
             or len(set(value)) < len(value)
         ):
-            raise ConfigError(f"{full_key(owner, key)}={value}: give different shares between 0 and 1, such as [0.1]")
+            raise ConfigError(f"{full_key(owner, key)}={value}: give {SHARES}")
 
 
 def full_key(owner: str, key: str) -> str:
     """``owner.key``, or the key alone where it has no owner."""
     return f"{owner}.{key}" if owner else key
-
-
-def options_of(thing: object) -> dict[str, object]:
-    """Class, version and `__init__` options of an explainer or metric: all that changes its result.
-
-    Each argument of ``__init__`` is kept as an attribute of the same name.
-    """
-    # Of the class: one without an __init__ of its own has no options.
-    names = list(inspect.signature(type(thing)).parameters)
-    return {
-        "class": f"{type(thing).__module__}.{type(thing).__qualname__}",
-        "version": getattr(thing, "version", 1),
-        **{name: getattr(thing, name) for name in names},
-    }

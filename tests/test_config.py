@@ -78,7 +78,7 @@ def test_explainer_builds_with_the_options_of_its_config(name):
     explainer = build(config)
     assert isinstance(explainer, Explainer)
     given = OmegaConf.to_container(config, resolve=True)
-    assert {k: v for k, v in explainer.identity().items() if k not in ("class", "version")} == {
+    assert {k: v for k, v in explainer.identity().items() if k not in ("name", "version")} == {
         k: v for k, v in given.items() if k != "_target_"
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -11,14 +12,16 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.errors import ConfigError
 from aosa.explainers.aosa import AOSA
+from aosa.explainers.base import Passes
 from aosa.explainers.gradients import check_gradient, gradients_of
+from aosa.fields import fixed, option
 from aosa.models.base import VideoModel
-from aosa.options import check_choice
 from aosa.removal.boxes import BoxUnions
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.weighting import weighted_map
 
 
+@dataclass
 class AOSAApprox(AOSA):
     """First-order approximation of every mask's score: f̂ = f(x) + J·(g − x), J = ∂f/∂x of the probability.
 
@@ -26,106 +29,60 @@ class AOSAApprox(AOSA):
     backward pass whatever the number of masks; each mask's score is a sum over boxes of one volume, taken
     from summed-area tables (see `aosa.removal.boxes.BoxUnions`).
 
-    Args:
-        stride, box, neighbours, similarity, temporal_stride, uncovered, flow, flow_weights, displacement,
-            subpixel, letter_box: as `aosa.explainers.aosa.AOSA`.
-        fill: μ. ``patches`` is conditional sampling (III-C), ``box_mean`` what the authors' code does for
-            it, ``constant`` turns it off (Table VII, "cond."). AOSA's ``sampled`` is refused: to first order the
-            mean over draws is the score of their mean (eq. 7), which is ``patches``.
-        margin: m of ``patches``: 4 in the journal, 10 in WACV (36×36 around a box of 16).
-        window: n of ``box_mean``; unpublished.
-        relu: count only voxels and channels whose occlusion lowers the score, S_m = Σ ReLU(−J(1−Ω)(μ−x)).
-            This is what the text of III-D3 wants. Eq. 8 as printed, −ReLU(J(1−Ω)(μ−x)), keeps those whose
-            occlusion raises it: ``relu="printed"``.
-        weighting: as AOSA's, with f̂ in place of the true score.
-        iqr: WACV 3.5.3: scores outside [Q1 − 1.5 IQR, Q3 + 1.5 IQR] are expanded anew at the clip occluded
-            (with zeros, even when conditional) by the most extreme mask of that side: one more forward and
-            backward pass per side. Only without ReLU.
-        expand: what is expanded there. ``authors``: (1−Ω)⊙(μ−x*), which leaves the extreme mask's own region
-            occluded; ``occluded``: g(x; Ω) − x*, towards the clip occluded by the mask itself.
-        compat: as AOSA's, for the masks and the weighting. The public code has no ReLU and knows the fills
-            ``constant`` and ``box_mean`` only, so ``authors`` needs relu=False and one of these.
-        seed: of ``similarity=random``, with the clip's id.
+    ``fill`` is μ. ``patches`` is conditional sampling (III-C), ``box_mean`` what the authors' code does for it,
+    ``constant`` turns it off (Table VII, "cond."). AOSA's ``sampled`` is refused: to first order the mean over draws is
+    the score of their mean (eq. 7), which is ``patches``.
+
+    ``relu`` counts only voxels and channels whose occlusion lowers the score, S_m = Σ ReLU(−J(1−Ω)(μ−x)). This is what
+    the text of III-D3 wants. Eq. 8 as printed, −ReLU(J(1−Ω)(μ−x)), keeps those whose occlusion raises it:
+    ``relu="printed"``.
+
+    ``iqr`` is WACV 3.5.3: scores outside [Q1 − 1.5 IQR, Q3 + 1.5 IQR] are expanded anew at x*, the clip occluded (with
+    zeros, even when conditional) by the most extreme mask of that side: one more forward and backward pass per side.
+    ``expand`` says what is expanded there: ``authors``, (1−Ω)⊙(μ−x*), which leaves the extreme mask's own region
+    occluded; ``occluded``, g(x; Ω) − x*, towards the clip occluded by the mask itself.
+
+    The authors' code has no ReLU and knows the fills ``constant`` and ``box_mean`` only, so ``compat="authors"`` needs
+    ``relu=False`` and one of these.
 
     Raises:
-        ConfigError: an option out of its range.
+        ConfigError: as AOSA, or options that do not go together.
     """
 
-    fills: ClassVar[tuple[str, ...]] = FILLS
+    name: ClassVar[str] = "aosa_approx"
 
-    def __init__(
-        self,
-        stride: int = 8,
-        box: int | tuple[int, int] = 16,
-        neighbours: int = 3,
-        similarity: str = "cosine",
-        temporal_stride: int | None = None,
-        uncovered: bool = False,
-        flow: str = "farneback",
-        flow_weights: str | None = None,
-        fill: str = "patches",
-        margin: int = 4,
-        window: int = 9,
-        relu: bool | str = True,
-        weighting: str = "authors",
-        iqr: bool = False,
-        expand: str = "authors",
-        displacement: str = "positions",
-        subpixel: bool = False,
-        letter_box: bool = False,
-        compat: str | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            stride=stride,
-            box=box,
-            neighbours=neighbours,
-            similarity=similarity,
-            temporal_stride=temporal_stride,
-            uncovered=uncovered,
-            flow=flow,
-            flow_weights=flow_weights,
-            fill=fill,
-            margin=margin,
-            window=window,
-            weighting=weighting,
-            displacement=displacement,
-            subpixel=subpixel,
-            letter_box=letter_box,
-            compat=compat,
-            seed=seed,
-        )
-        check_choice(
-            "explainer",
-            relu=(relu, (True, False, "printed")),
-            iqr=(iqr, (True, False)),
-            expand=(expand, ("authors", "occluded")),
-        )
-        if iqr and relu:
+    fill: str = option("patches", "μ, what replaces occluded voxels", choices=FILLS)
+    samples: int = fixed(1)
+    relu: bool | str = option(
+        True, "count only voxels whose occlusion lowers the score", choices=(True, False, "printed")
+    )
+    iqr: bool = option(False, "expand outliers anew (WACV); only without ReLU")
+    expand: str = option("authors", "what is expanded there", choices=("authors", "occluded"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.iqr and self.relu:
             raise ConfigError("explainer.iqr=true needs explainer.relu=false: neither paper defines the two together")
-        if compat == "authors" and (relu or fill not in ("constant", "box_mean")):
+        if self.authors and (self.relu or self.fill not in ("constant", "box_mean")):
             raise ConfigError(
-                f"explainer.compat=authors needs explainer.relu=false (is {relu}) and explainer.fill=constant or "
-                f"box_mean (is {fill}): the authors' code has nothing else"
+                f"explainer.compat=authors needs explainer.relu=false (is {self.relu}) and explainer.fill=constant or "
+                f"box_mean (is {self.fill}): the authors' code has nothing else"
             )
-        self.relu = relu
-        self.iqr = iqr
-        self.expand = expand
 
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`."""
         check_gradient(model)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: BoxUnions) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
-        masks = self.masks(clip, model.spec)
         mu = make_fill(self.fill, x, model.spec, margin=self.margin, window=self.window)
         base, gradient = _value_and_gradient(model, x, target)
-        scores = base - masks.sum(self._drop(gradient, mu - x))
+        scores = base - prepared.sum(self._drop(gradient, mu - x))
         if self.iqr:
-            scores = self._stabilised(model, x, mu, masks, target, scores, base)
-        return weighted_map(masks, scores, base, self.weighting)
+            scores = self._stabilised(model, x, mu, prepared, target, scores, base)
+        return weighted_map(prepared, scores, base, self.weighting)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1, 1) * (3 if self.iqr else 1)
 
     def _drop(self, gradient: Tensor, change: Tensor) -> np.ndarray:
         """Per voxel, how far putting μ for x lowers the score (eq. 7, 8): T×H×W."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from aosa.clip import Clip
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
-from aosa.explainers.grad_cam import resized
+from aosa.explainers.base import Explainer, Passes
+from aosa.explainers.cam import resized
 from aosa.models.base import VideoModel
 from aosa.models.timesformer import TimeSformer
 
 
+@dataclass
 class AttentionRollout(Explainer):
     """How much of each patch reaches the class token through all blocks; the same for every class.
 
@@ -29,16 +33,16 @@ class AttentionRollout(Explainer):
         ConfigError: a model other than TimeSformer.
     """
 
+    name: ClassVar[str] = "attention_rollout"
+
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`."""
         if not isinstance(model.network, TimeSformer):
             raise ConfigError(
                 f"explainer=attention_rollout reads divided space-time attention, which {model.name} "
                 f"({type(model.network).__name__}) does not have; it is defined for model=timesformer, timesformer_hf"
             )
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         self.check(model)
         network = model.network
         assert isinstance(network, TimeSformer)
@@ -53,6 +57,9 @@ class AttentionRollout(Explainer):
             token = rows[:, 0].sum()
             patches = torch.einsum("tq,qtk->kq", rows[:, 1:], _mixing(temporal, network.heads))
         return resized(patches.unflatten(1, network.grid), clip.size)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1)
 
 
 def _projections(model: VideoModel, x: Tensor, network: TimeSformer) -> list[tuple[Tensor, Tensor]]:

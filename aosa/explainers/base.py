@@ -4,27 +4,45 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from aosa.clip import Clip
+from aosa.clip import Clip, InputSpec
 from aosa.errors import AosaError
+from aosa.fields import Options
 from aosa.models.base import VideoModel
-from aosa.options import options_of
 
 
-class Explainer(ABC):
-    """``explainer(model, clip, target=None)`` gives a map; options belong to ``__init__``.
+class Passes(NamedTuple):
+    """How many clips a piece of work sends through the network, and how many of them back."""
 
-    Subclasses keep each ``__init__`` argument as an attribute of the same name, and raise `version`
-    when a fix changes their maps.
+    forward: float
+    backward: float = 0
+
+    def __mul__(self, factor: object) -> Passes:
+        """So many times the work."""
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        return Passes(factor * self.forward, factor * self.backward)
+
+
+@dataclass
+class Explainer(Options, ABC):
+    """``explainer(model, clip, target=None)`` gives a map. A subclass is a dataclass whose fields are its options.
+
+    Its work has two parts: `prepare` is what needs no network (flow, tubes, super-voxels), `explain` the rest.
     """
 
-    version = 1
+    owner: ClassVar[str] = "explainer"
 
-    def __call__(self, model: VideoModel, clip: Clip, target: int | None = None) -> Tensor:
+    def __call__(self, model: VideoModel, clip: Clip, target: int | None = None, prepared: Any = None) -> Tensor:
         """The saliency map of `clip` for class `target`.
+
+        Args:
+            prepared: what `prepare` gave for this clip; None = it is called here.
 
         Returns:
             float32 T×H×W on the CPU, finite, larger = more important. The class explained is kept as
@@ -35,22 +53,22 @@ class Explainer(ABC):
             AosaError: the map holds NaN or infinity (weights or input do).
         """
         target = model.resolve_target(clip, target)
+        if prepared is None:
+            prepared = self.prepare(clip, model.spec)
         with model.frozen():
-            saliency = self.explain(model, clip, target)
+            saliency = self.explain(model, clip, target, prepared)
         saliency = saliency.detach().to("cpu", torch.float32).contiguous()
         if not torch.isfinite(saliency).all():
             raise AosaError(
-                f"{type(self).__name__} on clip {clip.id!r}: the map is not finite; "
+                f"{self.name} on clip {clip.id!r}: the map is not finite; "
                 f"the weights of {model.name} or the input hold NaN or infinity"
             )
         if saliency.numel() > 1 and saliency.max() == saliency.min():
-            warnings.warn(
-                f"{type(self).__name__} on clip {clip.id!r}: the map is constant ({saliency.min():g})", stacklevel=2
-            )
+            warnings.warn(f"{self.name} on clip {clip.id!r}: the map is constant ({saliency.min():g})", stacklevel=2)
         saliency.target = target  # type: ignore[attr-defined]
         return saliency
 
-    def check(self, model: VideoModel) -> None:  # noqa: B027  most methods refuse none
+    def check(self, model: VideoModel) -> None:
         """Refuse a model that the method is not defined for; most are defined for all. The stages ask before they
         read a clip.
 
@@ -58,10 +76,22 @@ class Explainer(ABC):
             ConfigError: naming what is possible.
         """
 
-    @abstractmethod
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """The method itself; called with the model in evaluation mode, parameters not requiring gradients."""
+    def prepare(self, clip: Clip, spec: InputSpec) -> Any:
+        """What of the work needs no network; None when there is nothing. It may be done ahead, in another process.
 
-    def identity(self) -> dict[str, object]:
-        """Class, version and options: all that changes a map."""
-        return options_of(self)
+        Raises:
+            ConfigError: options that do not fit the clip's size.
+        """
+        return None
+
+    @abstractmethod
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: Any) -> Tensor:
+        """The method itself; called with the model in evaluation mode, parameters not requiring gradients.
+
+        Args:
+            prepared: what `prepare` gave.
+        """
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes | None:
+        """What a map costs at most; no network is asked. None where a method does not say."""
+        return None

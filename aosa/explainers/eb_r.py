@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +12,15 @@ from torch.overrides import TorchFunctionMode
 
 from aosa.clip import Clip
 from aosa.errors import AosaError, ConfigError
-from aosa.explainers.base import Explainer
-from aosa.explainers.grad_cam import resized
+from aosa.explainers.base import Explainer, Passes
+from aosa.explainers.cam import resized
 from aosa.explainers.gradients import OUTPUTS
+from aosa.fields import option
 from aosa.models.base import VideoModel
 from aosa.models.vgg16_lstm import VGG16LSTM
-from aosa.options import check_choice
 
 
+@dataclass
 class EBR(Explainer):
     """Which neurons of conv5 win, step by step, in a top-down competition that starts at the class.
 
@@ -29,21 +31,20 @@ class EBR(Explainer):
     taken on to conv5_3 frame by frame. The map: |P| averaged over the channels, scaled to [0, 1] over the clip,
     resized trilinearly. In float32 whatever the model's precision. Costs one forward and one backward pass.
 
-    Args:
-        output: start at the class's ``probability``, averaged over the steps (that code's), or at its ``logit`` in
-            every step, so that other classes take no part.
-
     Raises:
         ConfigError: an option out of its choices, a model other than VGG16-LSTM, or a head other than ``softmax``.
         AosaError: ``probability`` on a clip whose probability is 0 or 1 to rounding.
     """
 
-    def __init__(self, output: str = "probability") -> None:
-        check_choice("explainer", output=(output, OUTPUTS))
-        self.output = output
+    name: ClassVar[str] = "eb_r"
+
+    output: str = option(
+        "probability",
+        "start at the class's probability, averaged over the steps, or at its logit in every step",
+        choices=OUTPUTS,
+    )
 
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`."""
         if not isinstance(model.network, VGG16LSTM):
             raise ConfigError(
                 f"explainer=eb_r follows the steps of an LSTM over VGG-16, which {model.name} "
@@ -54,8 +55,7 @@ class EBR(Explainer):
                 f"explainer=eb_r starts at a softmax, and model.head={model.head}: set model.head=softmax"
             )
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         self.check(model)
         network = model.network
         assert isinstance(network, VGG16LSTM)
@@ -87,6 +87,9 @@ class EBR(Explainer):
         winning = conv5.abs().mean(dim=1)
         winning = winning - winning.min()
         return resized(winning / winning.max().clamp(min=torch.finfo().tiny), clip.size)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1, 1)
 
 
 class _Excitation(TorchFunctionMode):

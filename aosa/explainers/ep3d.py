@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,16 +13,18 @@ from tqdm import tqdm
 
 from aosa.clip import Clip
 from aosa.errors import AosaError, ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.gradients import check_gradient, check_graph
+from aosa.fields import option
 from aosa.models.base import VideoModel
-from aosa.options import check_shares, check_whole
+from aosa.options import SHARES, check_shares
 from aosa.removal.fills import gaussian_blur
 from aosa.removal.smooth_mask import BlurPyramid, SmoothMax, rank_loss
 
 SPACING = 7  # pixels between seeds
 
 
+@dataclass
 class EP3D(Explainer):
     """The part of the clip, of a given share, that keeps the score highest while the rest is blurred.
 
@@ -33,13 +37,8 @@ class EP3D(Explainer):
     With one share the map is its mask; with several it is their sum, smoothed per frame (Gaussian, σ 10 pixels)
     and divided by its maximum. Costs `iterations` forward and backward passes per share.
 
-    Args:
-        areas: shares of the clip to be kept. AOSA's papers take the code's default, .1; STEP's .02, .05, .1, .2
-            for R(2+1)D and .05, .1, .2, .3 for VGG16-LSTM.
-        iterations: steps of the optimiser.
-        sigma: σ of the masks' kernel, pixels; default 11 up to 112 pixels, 23 for more (the shorter side).
-        patience: stop once no mask's energy, with the weights of the last iteration, has fallen by a thousandth within
-            so many iterations; null = never.
+    ``areas``: AOSA's papers take the code's default, .1; STEP's .02, .05, .1, .2 for R(2+1)D and .05, .1, .2, .3 for
+    VGG16-LSTM. ``patience`` compares energies with the weights of the last iteration.
 
     Raises:
         ConfigError: an option out of its range; a model whose scores are no probabilities (head ``identity``), or
@@ -47,34 +46,35 @@ class EP3D(Explainer):
         AosaError: the energy is not finite.
     """
 
-    score_weight = 100.0
+    name: ClassVar[str] = "ep3d"
+    score_weight: ClassVar[float] = 100.0
 
-    def __init__(
-        self,
-        areas: Sequence[float] = (0.1,),
-        iterations: int = 2000,
-        sigma: int | None = None,
-        patience: int | None = None,
-    ) -> None:
-        check_shares("explainer", areas=areas)
-        check_whole("explainer", iterations=(iterations, 1), sigma=(sigma, 1), patience=(patience, 1))
-        self.areas = list(areas)
-        self.iterations = iterations
-        self.sigma = sigma
-        self.patience = patience
+    areas: Sequence[float] = option((0.1,), "shares of the clip to be kept", expect=SHARES)
+    iterations: int = option(2000, "steps of the optimiser", low=1)
+    sigma: int | None = option(
+        None, "σ of the masks' kernel, pixels; default 11 up to 112 pixels, 23 for more (the shorter side)", low=1
+    )
+    patience: int | None = option(
+        None, "stop once no mask's energy has fallen by a thousandth within so many iterations; None = never", low=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_shares("explainer", areas=self.areas)
 
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`."""
         _check_head(model)
         check_gradient(model)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         masks = self.masks(model, clip.tensor(model.spec), target, self.areas)
         if len(masks) == 1:
             return masks[0]
         summed = gaussian_blur(masks.sum(dim=0, keepdim=True), 81, 10.0)[0]
         return summed / summed.max()
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1, 1) * (self.iterations * len(self.areas))
 
     def masks(self, model: VideoModel, x: Tensor, target: int, areas: Sequence[float]) -> Tensor:
         """Learn one mask per share.
@@ -96,7 +96,7 @@ class EP3D(Explainer):
         optimiser = torch.optim.SGD([seeds], lr=0.05, momentum=0.9, dampening=0.9)
         best, since = torch.full((len(areas),), math.inf), 0
         with torch.enable_grad():
-            for i in tqdm(range(self.iterations), desc=type(self).__name__, unit="step", leave=False, mininterval=1):
+            for i in tqdm(range(self.iterations), desc=self.name, unit="step", leave=False, mininterval=1):
                 optimiser.zero_grad()
                 parts = (slice(start, start + model.batch_size) for start in range(0, len(areas), model.batch_size))
                 energy = torch.cat(
@@ -104,7 +104,7 @@ class EP3D(Explainer):
                 ).cpu()
                 if not torch.isfinite(energy).all():
                     raise AosaError(
-                        f"{type(self).__name__}: the energy is not finite in iteration {i + 1}; the weights of "
+                        f"{self.name}: the energy is not finite in iteration {i + 1}; the weights of "
                         f"{model.name} or the input hold NaN or infinity, or precision={model.precision} is too low"
                     )
                 optimiser.step()

@@ -104,17 +104,6 @@ def batched(samples: Iterable[Tensor], size: int) -> Iterator[Tensor]:
         yield torch.stack(batch)
 
 
-def check_layer(layer: object) -> None:
-    """Refuse a layer option that is neither null, a name, nor a list of names.
-
-    Raises:
-        ConfigError: naming the value.
-    """
-    names = [layer] if isinstance(layer, str) else layer
-    if names is not None and not (isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names)):
-        raise ConfigError(f"explainer.layer={layer}: give a layer's dotted name, a list of names, or null")
-
-
 def chosen_layers(model: VideoModel, layer: str | Sequence[str] | None) -> list[str]:
     """The layers to read: those named, or the model's target layers.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,33 +12,30 @@ from torch.overrides import TorchFunctionMode
 
 from aosa.clip import Clip
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.gradients import OUTPUTS, check_gradient, input_gradients
+from aosa.fields import option
 from aosa.models.base import VideoModel
-from aosa.options import check_choice
 
 
+@dataclass
 class GuidedBackprop(Explainer):
     """The input's gradient, with what is negative stopped at each ReLU on the way back too.
 
     Springenberg et al. 2015. Largest magnitude over the channels. Not of the papers that are reproduced here; a
     baseline that users expect, with a known flaw: it hardly depends on the last layers' weights (Adebayo et al. 2018).
 
-    Args:
-        absolute: largest |·| over the channels; off keeps the sign of their sum.
-        output: differentiate the ``logit`` or the ``probability``.
-
     Raises:
         ConfigError: an option out of its choices, or a network without ReLU.
     """
 
-    def __init__(self, absolute: bool = True, output: str = "logit") -> None:
-        check_choice("explainer", absolute=(absolute, (True, False)), output=(output, OUTPUTS))
-        self.absolute = absolute
-        self.output = output
+    name: ClassVar[str] = "guided_backprop"
+
+    absolute: bool = option(True, "largest |·| over the channels; off keeps the sign of their sum")
+    output: str = option("logit", "what is differentiated", choices=OUTPUTS)
 
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`; costs a forward pass."""
+        """Costs a forward pass."""
         check_gradient(model)
         with model.frozen(), torch.no_grad(), _Guided() as guide:
             model.logits(torch.zeros(1, 3, model.spec.frames, *model.spec.size))
@@ -47,13 +45,15 @@ class GuidedBackprop(Explainer):
                 f"network that has them (the convolutional ones), or explainer=integrated_gradients"
             )
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         with _Guided() as guide:
             _, gradients = input_gradients(model, clip.tensor(model.spec)[None], target, self.output)
         if not guide.relus:
             self.check(model)
         return gradients[0].abs().amax(dim=0) if self.absolute else gradients[0].sum(dim=0)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1, 1)
 
 
 class _Guided(TorchFunctionMode):

@@ -2,55 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from aosa.clip import Clip
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.gradients import OUTPUTS, batched, check_gradient, input_gradients
+from aosa.fields import option
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_whole
 from aosa.removal.fills import make_fill
 
 
+@dataclass
 class IntegratedGradients(Explainer):
     """(x − x₀) times the mean gradient on the straight way from a baseline x₀ to the clip, summed over the channels.
 
     Sundararajan et al. 2017, eq. 1, by the midpoint rule. Sums to f(x) − f(x₀) as `steps` grows. Not of the papers
     that are reproduced here; a baseline that users expect.
 
-    Args:
-        steps: gradients on the way.
-        baseline: x₀: ``constant`` (the data set's mean colour), ``black``, ``clip_mean`` or ``blur``, see
-            `aosa.removal.fills.make_fill`.
-        absolute: sum |·| over the channels; off keeps the sign.
-        output: differentiate the ``logit`` or the ``probability``.
-
     Raises:
         ConfigError: an option out of its range.
     """
 
-    def __init__(
-        self, steps: int = 50, baseline: str = "constant", absolute: bool = False, output: str = "logit"
-    ) -> None:
-        check_whole("explainer", steps=(steps, 1))
-        check_choice(
-            "explainer",
-            baseline=(baseline, ("constant", "black", "clip_mean", "blur")),
-            absolute=(absolute, (True, False)),
-            output=(output, OUTPUTS),
-        )
-        self.steps = steps
-        self.baseline = baseline
-        self.absolute = absolute
-        self.output = output
+    name: ClassVar[str] = "integrated_gradients"
+
+    steps: int = option(50, "gradients on the way", low=1)
+    baseline: str = option("constant", "x₀", choices=("constant", "black", "clip_mean", "blur"))
+    absolute: bool = option(False, "sum |·| over the channels; off keeps the sign")
+    output: str = option("logit", "what is differentiated", choices=OUTPUTS)
 
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`."""
         check_gradient(model)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
         start = make_fill(self.baseline, x, model.spec).expand_as(x)
         way = (start + (i + 0.5) / self.steps * (x - start) for i in range(self.steps))
@@ -59,3 +46,6 @@ class IntegratedGradients(Explainer):
             total += input_gradients(model, batch, target, self.output)[1].sum(dim=0)
         parts = (x - start) * total / self.steps
         return (parts.abs() if self.absolute else parts).sum(dim=0)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(self.steps, self.steps)

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from aosa.explainers.removal import Removal
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aosa.explainers.removal import RemovalMethod, SegmentOptions
+from aosa.fields import fixed
 
 
-class LOCO(Removal):
+@dataclass
+class LOCO(SegmentOptions, RemovalMethod):
     """The score that the clip loses with each super-voxel: f(x) − f(x without r).
 
     Lei et al. 2018, turned local and visual by REVEX (4.4, Table 2). Signed. Costs R + 1 forward passes, R about 200.
-
-    Args:
-        segmentation, segments, compactness, spacing, grid, flow, removal: see
-            `aosa.explainers.removal.Removal`.
 
     Raises:
         ConfigError: an option out of its range, or a grid finer than the clip.
     """
 
-    def __init__(
-        self,
-        segmentation: str = "slic",
-        segments: int = 200,
-        compactness: float = 20.0,
-        spacing: tuple[float, float, float] = (0.2, 1.0, 1.0),
-        grid: tuple[int, int, int] = (4, 7, 7),
-        flow: str | None = None,
-        removal: str = "black",
-    ) -> None:
-        super().__init__(
-            segmentation=segmentation,
-            segments=segments,
-            compactness=compactness,
-            spacing=spacing,
-            grid=grid,
-            flow=flow,
-            selection="one_out",
-            removal=removal,
-            summary="difference",
-        )
+    name: ClassVar[str] = "loco"
+
+    selection: str = fixed("one_out")
+    summary: str = fixed("difference")

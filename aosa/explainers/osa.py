@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from aosa.clip import Clip
-from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
+from aosa.clip import Clip, InputSpec
+from aosa.explainers.base import Explainer, Passes
+from aosa.fields import option
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_whole
 from aosa.removal.boxes import BoxUnions
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import masked_scores
 from aosa.removal.weighting import WEIGHTINGS, weighted_map
 
 
+@dataclass
 class OSA(Explainer):
     """Occlude a cuboid at every place of a grid, weigh it by the score's drop.
 
@@ -25,43 +27,38 @@ class OSA(Explainer):
     and 2 % of the image; WACV 4.1: 8×16×16, every 2 frames and 8 pixels, 1568 masks on 16×112×112).
     Centres lie at k·stride from 0; cuboids are clipped to the clip. Costs one pass per centre, plus one.
 
-    Args:
-        box: frames, height, width of the cuboid; default T/2 and round(√.02·H), round(√.02·W).
-        stride: frames, rows, columns between centres; default T/8 and half the box.
-        fill: what replaces occluded voxels, see `aosa.removal.fills.make_fill`.
-        weighting: as `aosa.explainers.aosa.AOSA`'s.
-
     Raises:
         ConfigError: an option out of its range.
     """
 
-    def __init__(
-        self,
-        box: tuple[int, int, int] | None = None,
-        stride: tuple[int, int, int] | None = None,
-        fill: str = "constant",
-        weighting: str = "authors",
-    ) -> None:
-        for key, value in (("box", box), ("stride", stride)):
-            if value is None:
-                continue
-            if not isinstance(value, list | tuple) or len(value) != 3:
-                raise ConfigError(f"explainer.{key}={value}: give [frames, height, width]")
-            for length in value:
-                check_whole("explainer", **{key: (length, 1)})
-        check_choice("explainer", fill=(fill, FILLS), weighting=(weighting, WEIGHTINGS))
-        self.box = box
-        self.stride = stride
-        self.fill = fill
-        self.weighting = weighting
+    name: ClassVar[str] = "osa"
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+    box: tuple[int, int, int] | None = option(
+        None,
+        "frames, height, width of the cuboid; default T/2 and round(√.02·H), round(√.02·W)",
+        low=1,
+        expect="[frames, height, width], whole numbers of at least 1",
+    )
+    stride: tuple[int, int, int] | None = option(
+        None,
+        "frames, rows, columns between centres; default T/8 and half the box",
+        low=1,
+        expect="[frames, height, width], whole numbers of at least 1",
+    )
+    fill: str = option("constant", "what replaces occluded voxels", choices=FILLS)
+    weighting: str = option("authors", "as AOSA's", choices=WEIGHTINGS)
+
+    def prepare(self, clip: Clip, spec: InputSpec) -> BoxUnions:
+        return cuboids(clip.size, self.box, self.stride)
+
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: BoxUnions) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
-        masks = cuboids(clip.size, self.box, self.stride)
         fill = make_fill(self.fill, x, model.spec)
         base = float(model.scores(x[None])[0, target])
-        return weighted_map(masks, masked_scores(model, x, masks, fill, target), base, self.weighting)
+        return weighted_map(prepared, masked_scores(model, x, prepared, fill, target), base, self.weighting)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1 + len(self.prepare(clip, model.spec)))
 
 
 def cuboids(

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from aosa.clip import Clip
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
+from aosa.fields import option
 from aosa.models.base import VideoModel
-from aosa.options import check_whole
 from aosa.rng import generator
 
 
+@dataclass
 class Random(Explainer):
-    """Uniform noise in [0, 1), drawn from (seed, clip id); blind to the model.
+    """Uniform noise in [0, 1), drawn from (seed, clip id); blind to the model."""
 
-    Args:
-        seed: of the draw.
-    """
+    name: ClassVar[str] = "random"
 
-    def __init__(self, seed: int = 0) -> None:
-        check_whole("explainer", seed=(seed, 0))
-        self.seed = seed
+    seed: int = option(0, "of the draw", low=0)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         return torch.rand(clip.size, generator=generator(self.seed, clip.id))
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(0)

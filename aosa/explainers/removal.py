@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 from torch import Tensor
 
 from aosa.clip import Clip, InputSpec
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
+from aosa.fields import Options, fixed, option
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_range, check_whole
 from aosa.removal.fills import inpainting, make_fill
 from aosa.removal.flow import FLOWS
 from aosa.removal.forward import masked_scores
@@ -18,122 +21,112 @@ from aosa.removal.segments import segment
 from aosa.removal.selection import bernoulli, one_in, one_out, shapley_kernel
 from aosa.removal.summary import linear_fit, locality, mean_kept, shapley_fit
 
-_SEGMENTATIONS = ("grid", "slic", "soft_grid", "windows")
-_SELECTIONS = ("bernoulli", "shapley", "one_out", "one_in")
-_REMOVALS = ("black", "grey", "region_mean", "blur", "inpaint", "constant", "clip_mean")
-_SUMMARIES = ("mean", "linear", "shapley", "difference", "value")
+TINY = 1e-6
 
 
-class Removal(Explainer):
-    """Cut the clip into regions, remove some of them in each sample, sum the scores up to one value per region.
+@dataclass
+class SegmentOptions(Options):
+    """How segments are cut, see `aosa.removal.segments.segment`."""
 
-    The framework of REVEX (Gaya-Morey et al., section 3 and Table 2), five choices wide; `LIME3D`, `KernelSHAP3D`,
-    `RISE3D`, `LOCO`, `Univariate` and `SOS` are its named methods, and another is a config that sets them otherwise.
-    A sample z keeps the regions r with z_r = 1; f(z) is the score of the class, a probability by most heads. The map is
-    signed. Costs N forward passes, one more for f(x) (mean, difference of one_out, shapley) and one for f(∅), nothing
-    kept (difference of one_in, shapley).
+    segmentation: str = option("slic", "what the regions are", choices=("slic", "grid"))
+    segments: int = option(200, "how many super-voxels, about", low=1)
+    compactness: float = option(20.0, "of super-voxels, nearness against colour", low=TINY)
+    spacing: tuple[float, float, float] = option(
+        (0.2, 1.0, 1.0), "size of a voxel for SLIC", low=TINY, expect="[time, height, width], numbers above 0"
+    )
+    flow: str | None = option(
+        None, "carry the segments of the first frame of grid[0] pieces of time along this flow", choices=(None, *FLOWS)
+    )
 
-    Args:
-        segmentation: the R regions. ``grid``, cuboids; ``slic``, super-voxels; ``soft_grid``, nodes of a coarse grid,
-            masks linear in between; ``windows``, cuboids at every half of their length, which overlap (only with
-            one_out).
-        segments: how many super-voxels, about.
-        compactness: of super-voxels, nearness against colour.
-        spacing: of voxels for SLIC, along time, height and width.
-        grid: cells, nodes, or the clip's length over the window's, along time, height and width.
-        flow: None, or ``farneback`` | ``dis``: carry the segments of the first frame of each of ``grid[0]`` pieces of
-            time along this flow (grid and slic), see `aosa.removal.segments.segment`.
-        selection: what a sample keeps. ``bernoulli``, each region with probability `keep`; ``shapley``, coalitions by
-            the Shapley kernel; ``one_out``, all but one region; ``one_in``, one region. The last two have N = R.
-        samples: N of bernoulli and shapley (at most 2^R − 2).
-        keep: p of bernoulli.
-        removal: what stands in for removed voxels. ``black``; ``grey``; ``region_mean``, the mean colour of each
-            region; ``blur``, ``constant``, ``clip_mean`` as in `aosa.removal.fills.make_fill`; ``inpaint``, painted
-            from what is left (`aosa.removal.fills.inpainting`).
-        summary: ``mean`` score of the samples that keep r, x among them, over its sum; ``linear``, a ridge
-            regression of f on z; ``shapley``, Kernel SHAP's regression (only with the selection shapley);
-            ``difference``, f(x) − f(all but r) or f(only r) − f(∅) (only with one_out and one_in); ``value``,
-            1 − f(all but r) (only with one_out). See `aosa.removal.summary`.
-        kernel_width: of LIME's sample weights, for linear.
-        alpha: of the ridge, for linear.
-        l1_reg: of shapley: None | ``aic`` | a number of regions, see `aosa.removal.summary.shapley_fit`.
-        seed: of the draws, with the clip's id and the sample's index.
 
-    Raises:
-        ConfigError: an option out of its range, choices that do not fit together, or a grid finer than the clip.
-    """
+@dataclass
+class SampleOptions(Options):
+    """How many samples are drawn."""
 
-    def __init__(
-        self,
-        segmentation: str = "slic",
-        segments: int = 200,
-        compactness: float = 20.0,
-        spacing: tuple[float, float, float] = (0.2, 1.0, 1.0),
-        grid: tuple[int, int, int] = (4, 7, 7),
-        flow: str | None = None,
-        selection: str = "bernoulli",
-        samples: int = 1000,
-        keep: float = 0.5,
-        removal: str = "black",
-        summary: str = "linear",
-        kernel_width: float = 0.25,
-        alpha: float = 1.0,
-        l1_reg: str | int | None = None,
-        seed: int = 0,
-    ) -> None:
-        check_choice(
-            "explainer",
-            segmentation=(segmentation, _SEGMENTATIONS),
-            flow=(flow, (None, *FLOWS)),
-            selection=(selection, _SELECTIONS),
-            removal=(removal, _REMOVALS),
-            summary=(summary, _SUMMARIES),
-        )
-        for key, triple in (("grid", grid), ("spacing", spacing)):
-            if not isinstance(triple, list | tuple) or len(triple) != 3:
-                raise ConfigError(f"explainer.{key}={triple}: give [time, height, width]")
-        for cells in grid:
-            check_whole("explainer", grid=(cells, 1))
-        tiny = 1e-6
-        for length in spacing:
-            check_range("explainer", spacing=(length, tiny, np.inf))
-        check_range(
-            "explainer",
-            compactness=(compactness, tiny, np.inf),
-            keep=(keep, 0, 1),
-            kernel_width=(kernel_width, tiny, np.inf),
-            alpha=(alpha, 0, np.inf),
-        )
-        check_whole("explainer", segments=(segments, 1), samples=(samples, 1), seed=(seed, 0))
-        whole = isinstance(l1_reg, int) and not isinstance(l1_reg, bool) and l1_reg >= 1
-        if l1_reg not in (None, "aic") and not whole:
-            raise ConfigError(f"explainer.l1_reg={l1_reg}: give null, aic, or a number of regions of at least 1")
-        _check_fit(segmentation, selection, summary, flow)
-        self.segmentation = segmentation
-        self.segments = segments
-        self.compactness = compactness
-        self.spacing = spacing
-        self.grid = grid
-        self.flow = flow
-        self.selection = selection
-        self.samples = samples
-        self.keep = keep
-        self.removal = removal
-        self.summary = summary
-        self.kernel_width = kernel_width
-        self.alpha = alpha
-        self.l1_reg = l1_reg
-        self.seed = seed
+    samples: int = option(1000, "N of bernoulli and shapley (at most 2^R − 2)", low=1)
+    seed: int = option(0, "of the draws, with the clip's id and the sample's index", low=0)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+
+@dataclass
+class BernoulliOptions(SampleOptions):
+    """Samples that keep each region or not, independently."""
+
+    keep: float = option(0.5, "probability that a sample keeps a region", low=0, high=1)
+
+
+@dataclass
+class RidgeOptions(Options):
+    """Of LIME's regression."""
+
+    kernel_width: float = option(0.25, "of the samples' weights", low=TINY)
+    alpha: float = option(1.0, "of the ridge", low=0)
+
+
+@dataclass
+class LassoOptions(Options):
+    """Of Kernel SHAP's regression."""
+
+    l1_reg: str | int | None = option(
+        None,
+        "which regions may differ from 0: None = all, aic, or a number, see `aosa.removal.summary.shapley_fit`",
+        low=1,
+        expect="null, aic, or a number of regions of at least 1",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.l1_reg, str) and self.l1_reg != "aic":
+            raise ConfigError(f"explainer.l1_reg={self.l1_reg}: give null, aic, or a number of regions of at least 1")
+
+
+@dataclass
+class RemovalMethod(Explainer):
+    """A method of REVEX's framework, see `Removal` for the choices. A member of the family offers some of them as
+    options and fixes others; those that it does neither with have the values below."""
+
+    segmentation: str = fixed("slic")
+    segments: int = fixed(200)
+    compactness: float = fixed(20.0)
+    spacing: tuple[float, float, float] = fixed((0.2, 1.0, 1.0))
+    flow: str | None = fixed(None)
+    selection: str = fixed("bernoulli")
+    samples: int = fixed(1000)
+    keep: float = fixed(0.5)
+    summary: str = fixed("linear")
+    kernel_width: float = fixed(0.25)
+    alpha: float = fixed(1.0)
+    l1_reg: str | int | None = fixed(None)
+    seed: int = fixed(0)
+
+    grid: tuple[int, int, int] = option(
+        (4, 7, 7),
+        "cells, nodes, or the clip's length over the window's",
+        low=1,
+        expect="[time, height, width], whole numbers of at least 1",
+    )
+    removal: str = option(
+        "black",
+        "what stands in for removed voxels",
+        choices=("black", "grey", "region_mean", "blur", "inpaint", "constant", "clip_mean"),
+    )
+
+    def prepare(self, clip: Clip, spec: InputSpec) -> Regions:
+        return self.regions(clip)
+
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: Regions) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
-        regions = self.regions(clip)
-        kept, weights = self.select(regions.count, clip.id)
+        kept, weights = self.select(prepared.count, clip.id)
         ends = self._ends()
-        rows = np.concatenate([np.full((1, regions.count), end) for end in ends] + [kept])
-        scores = masked_scores(model, x, regions.masks(rows), self._fill(regions, x, model.spec), target)
-        return regions.paint(self.summarise(kept, weights, scores[len(ends) :], scores[: len(ends)]))
+        rows = np.concatenate([np.full((1, prepared.count), end) for end in ends] + [kept])
+        scores = masked_scores(model, x, prepared.masks(rows), self._fill(prepared, x, model.spec), target)
+        return prepared.paint(self.summarise(kept, weights, scores[len(ends) :], scores[: len(ends)]))
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        samples = self.samples
+        if self.selection != "bernoulli":
+            regions = self.prepare(clip, model.spec).count
+            samples = min(samples, 2**regions - 2) if self.selection == "shapley" else regions
+        return Passes(len(self._ends()) + samples)
 
     def regions(self, clip: Clip) -> Regions:
         """The regions of a clip.
@@ -152,7 +145,7 @@ class Removal(Explainer):
             grid=(t, h, w),
             segments=self.segments,
             compactness=self.compactness,
-            spacing=tuple(self.spacing),  # type: ignore[arg-type]
+            spacing=self.spacing,
             flow=self.flow,
         )
         return Segments(labels)
@@ -195,6 +188,49 @@ class Removal(Explainer):
         if self.removal == "region_mean":
             return regions.mean_colour(x)
         return inpainting(x, spec) if self.removal == "inpaint" else make_fill(self.removal, x, spec)
+
+
+@dataclass
+class Removal(SegmentOptions, BernoulliOptions, RidgeOptions, LassoOptions, RemovalMethod):
+    """Cut the clip into regions, remove some of them in each sample, sum the scores up to one value per region.
+
+    The framework of REVEX (Gaya-Morey et al., section 3 and Table 2), five choices wide; `LIME3D`, `KernelSHAP3D`,
+    `RISE3D`, `LOCO`, `Univariate` and `SOS` are its named methods, and another is a config that sets them otherwise.
+    A sample z keeps the regions r with z_r = 1; f(z) is the score of the class, a probability by most heads. The map is
+    signed. Costs N forward passes, one more for f(x) (mean, difference of one_out, shapley) and one for f(∅), nothing
+    kept (difference of one_in, shapley).
+
+    ``segmentation``, the R regions: ``grid``, cuboids; ``slic``, super-voxels; ``soft_grid``, nodes of a coarse grid,
+    masks linear in between; ``windows``, cuboids at every half of their length, which overlap (only with one_out).
+    With ``flow`` the segments of the first frame of each of ``grid[0]`` pieces of time are carried along (grid and
+    slic), see `aosa.removal.segments.segment`.
+
+    ``selection``, what a sample keeps: ``bernoulli``, each region with probability `keep`; ``shapley``, coalitions by
+    the Shapley kernel; ``one_out``, all but one region; ``one_in``, one region. The last two have N = R.
+
+    ``removal``, what stands in for removed voxels: ``region_mean``, the mean colour of each region; ``inpaint``,
+    painted from what is left (`aosa.removal.fills.inpainting`); the others as in `aosa.removal.fills.make_fill`.
+
+    ``summary``: ``mean`` score of the samples that keep r, x among them, over its sum; ``linear``, a ridge regression
+    of f on z; ``shapley``, Kernel SHAP's regression (only with the selection shapley); ``difference``,
+    f(x) − f(all but r) or f(only r) − f(∅) (only with one_out and one_in); ``value``, 1 − f(all but r) (only with
+    one_out). See `aosa.removal.summary`.
+
+    Raises:
+        ConfigError: an option out of its range, choices that do not fit together, or a grid finer than the clip.
+    """
+
+    name: ClassVar[str] = "removal"
+
+    segmentation: str = option("slic", "what the regions are", choices=("grid", "slic", "soft_grid", "windows"))
+    selection: str = option("bernoulli", "what a sample keeps", choices=("bernoulli", "shapley", "one_out", "one_in"))
+    summary: str = option(
+        "linear", "the value of a region", choices=("mean", "linear", "shapley", "difference", "value")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_fit(self.segmentation, self.selection, self.summary, self.flow)
 
 
 def _check_fit(segmentation: str, selection: str, summary: str, flow: str | None) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from aosa.explainers.removal import Removal
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aosa.explainers.removal import BernoulliOptions, RemovalMethod
+from aosa.fields import fixed
 
 
-class RISE3D(Removal):
+@dataclass
+class RISE3D(BernoulliOptions, RemovalMethod):
     """Per node of a coarse grid the mean score of the random soft masks that keep it.
 
     Petsiuk et al. 2018, as REVEX has it (4.4, Table 2): each node of a 4×7×7 grid kept with p = ½ in each of 1000
@@ -15,28 +20,12 @@ class RISE3D(Removal):
     As in REVEX's code, and unlike Petsiuk's RISE, masks are not shifted at random, and the mean is taken on the
     grid rather than of the up-sampled masks.
 
-    Args:
-        grid, samples, keep, removal, seed: see `aosa.explainers.removal.Removal`.
-
     Raises:
         ConfigError: an option out of its range, or a grid finer than the clip.
     """
 
-    def __init__(
-        self,
-        grid: tuple[int, int, int] = (4, 7, 7),
-        samples: int = 1000,
-        keep: float = 0.5,
-        removal: str = "black",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            segmentation="soft_grid",
-            grid=grid,
-            selection="bernoulli",
-            samples=samples,
-            keep=keep,
-            removal=removal,
-            summary="mean",
-            seed=seed,
-        )
+    name: ClassVar[str] = "rise3d"
+
+    segmentation: str = fixed("soft_grid")
+    selection: str = fixed("bernoulli")
+    summary: str = fixed("mean")

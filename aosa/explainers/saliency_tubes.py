@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
-from aosa.explainers.grad_cam import resized
+from aosa.explainers.base import Explainer, Passes
+from aosa.explainers.cam import resized
 from aosa.explainers.gradients import as_volume, capture, chosen_layers
 from aosa.models.base import VideoModel
 from aosa.models.checkpoints import head
 
 
+@dataclass
 class SaliencyTubes(Explainer):
     """The last convolutional features, each weighted by the classifier's weight for the class.
 
@@ -26,13 +30,14 @@ class SaliencyTubes(Explainer):
         ConfigError: a model whose classifier does not take the pooled features of its target layers.
     """
 
+    name: ClassVar[str] = "saliency_tubes"
+
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`; costs a forward pass."""
+        """Costs a forward pass."""
         with model.frozen():
             self._features(model, torch.zeros(1, 3, model.spec.frames, *model.spec.size))
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         features = self._features(model, clip.tensor(model.spec)[None])
         row = head(model.network)[1].weight[target].flatten().float()
         tubes = torch.zeros(clip.size, device=row.device)
@@ -40,6 +45,9 @@ class SaliencyTubes(Explainer):
             tubes = tubes + resized((weights[:, None, None, None] * feature).sum(dim=0), clip.size)
         tubes = tubes - tubes.min()
         return tubes / tubes.max().clamp(min=torch.finfo().tiny)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(1)
 
     def _features(self, model: VideoModel, x: Tensor) -> list[Tensor]:
         layers = chosen_layers(model, None)

@@ -2,65 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from aosa.clip import Clip
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.gradients import OUTPUTS, batched, check_gradient, input_gradients
+from aosa.fields import option
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_range, check_whole
 from aosa.rng import generator
 
 
+@dataclass
 class SmoothGrad(Explainer):
     """The input's gradient, averaged over noisy copies of the clip.
 
     Smilkov et al. 2017: M = 1/n Σ ∂f(x + N(0, σ²))/∂x with σ = noise · (max x − min x); then |M| summed over the
     channels. AOSA's papers do not print n; STEP's code takes 25 samples and squares the gradients.
 
-    Args:
-        samples: n.
-        noise: standard deviation of the noise, as a share of the range of the clip's normalised values.
-        squared: average the squares of the gradients instead (SmoothGrad², Hooker et al. 2019).
-        absolute: sum |M| over the channels; off keeps the sign.
-        output: differentiate the ``logit`` or the ``probability``.
-        seed: of the noise; each sample's is drawn from (seed, clip id, its number).
-
     Raises:
         ConfigError: an option out of its range.
     """
 
-    def __init__(
-        self,
-        samples: int = 50,
-        noise: float = 0.15,
-        squared: bool = False,
-        absolute: bool = True,
-        output: str = "logit",
-        seed: int = 0,
-    ) -> None:
-        check_whole("explainer", samples=(samples, 1), seed=(seed, 0))
-        check_range("explainer", noise=(noise, 0, float("inf")))
-        check_choice(
-            "explainer",
-            squared=(squared, (True, False)),
-            absolute=(absolute, (True, False)),
-            output=(output, OUTPUTS),
-        )
-        self.samples = samples
-        self.noise = noise
-        self.squared = squared
-        self.absolute = absolute
-        self.output = output
-        self.seed = seed
+    name: ClassVar[str] = "smooth_grad"
+
+    samples: int = option(50, "n", low=1)
+    noise: float = option(
+        0.15, "standard deviation of the noise, as a share of the range of the clip's normalised values", low=0
+    )
+    squared: bool = option(False, "average the squares of the gradients (SmoothGrad², Hooker et al. 2019)")
+    absolute: bool = option(True, "sum |M| over the channels; off keeps the sign")
+    output: str = option("logit", "what is differentiated", choices=OUTPUTS)
+    seed: int = option(0, "of the noise; each sample's is drawn from (seed, clip id, its number)", low=0)
 
     def check(self, model: VideoModel) -> None:
-        """See `Explainer.check`."""
         check_gradient(model)
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
-        """See `Explainer.explain`."""
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         x = clip.tensor(model.spec)
         sigma = self.noise * float(x.max() - x.min())
         noisy = (
@@ -72,3 +53,6 @@ class SmoothGrad(Explainer):
             total += (gradients**2 if self.squared else gradients).sum(dim=0)
         mean = total / self.samples
         return (mean.abs() if self.absolute else mean).sum(dim=0)
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(self.samples, self.samples)

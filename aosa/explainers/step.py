@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from aosa.explainers.ep3d import EP3D
-from aosa.options import check_choice, check_whole
+from aosa.fields import option
 from aosa.removal.smooth_mask import rank_loss
 
 KERNEL = (7, 11, 11)
 
 
+@dataclass
 class STEP(EP3D):
     """EP-3D whose masks are drawn together into ellipsoids, smooth in space and time.
 
@@ -26,35 +28,20 @@ class STEP(EP3D):
 
     The schedule is stretched with `iterations`, so that a shorter run sees all of it; 2000 is the authors'.
 
-    Args:
-        areas, iterations, sigma, patience: as `aosa.explainers.ep3d.EP3D`.
-        z: Z in k: 443, the authors' code's (a ball's volume), or 311, the places that the kernel covers (eq. 9).
-        temporal_stride: frames between the ellipsoids: 1 in the code, 11 in the paper (which then takes those of
-            the first frames alone).
+    ``z``: 443 is the authors' code's (a ball's volume), 311 the places that the kernel covers (eq. 9).
+    ``temporal_stride``: 1 in the code, 11 in the paper (which then takes the ellipsoids of the first frames alone).
 
     Raises:
         ConfigError, AosaError: as EP3D.
     """
 
-    score_weight = 1.0
+    name: ClassVar[str] = "step"
+    score_weight: ClassVar[float] = 1.0
 
-    def __init__(
-        self,
-        areas: Sequence[float] = (0.1,),
-        iterations: int = 2000,
-        sigma: int | None = None,
-        patience: int | None = None,
-        z: int = 443,
-        temporal_stride: int = 1,
-    ) -> None:
-        super().__init__(areas, iterations, sigma, patience)
-        check_choice("explainer", z=(z, (443, 311)))
-        check_whole("explainer", temporal_stride=(temporal_stride, 1))
-        self.z = z
-        self.temporal_stride = temporal_stride
+    z: int = option(443, "Z in k", choices=(443, 311))
+    temporal_stride: int = option(1, "frames between the ellipsoids", low=1)
 
     def penalty(self, mask: Tensor, area: float, iteration: int) -> Tensor:
-        """See `EP3D.penalty`."""
         t = 2000 * iteration / self.iterations
         penalty = 1.0008668**t * super().penalty(mask, area, iteration)
         return penalty + 300 * self.core_loss(mask, area) if t > 100 else penalty

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
@@ -11,13 +12,14 @@ import torch
 from aosa.clip import Clip
 from aosa.data.base import Views
 from aosa.errors import ConfigError
+from aosa.fields import Options, option
 from aosa.models.base import VideoModel
 from aosa.models.outputs import activate
-from aosa.options import check_choice, options_of
 from aosa.schema import NUMBER, WHOLE, Kind
 
 
-class Accuracy:
+@dataclass
+class Accuracy(Options):
     """Whether a model classifies a video rightly. It needs no map: ``metric(model, clips, label)``.
 
     The predictions of all views of a video are averaged; the class with the largest average is the predicted one, ties
@@ -26,25 +28,27 @@ class Accuracy:
     Of a model of several classes at once (head ``sigmoid``) it asks whether the label is among those with the highest
     scores.
 
-    Args:
-        clips, crops, sampling: the views, see `aosa.data.base.Views`; one by default.
-        average: of what the average is taken: each view's ``probability`` (after the head's softmax, as mmaction2 and
-            3D-ResNets), or its ``score`` (before it, as TSN).
-
     Record:
         predicted class; top1 and top5, 1 when the label is the predicted class, or among the five largest, else 0;
         probability of the label (of the averaged scores with ``average="score"``); views, their number.
     """
 
-    version = 1
+    owner: ClassVar[str] = "metric"
+    name: ClassVar[str] = "accuracy"
     columns: ClassVar[dict[str, str]] = {"top1": "higher", "top5": "higher"}
 
-    def __init__(
-        self, clips: int | str = 1, crops: int = 1, sampling: str = "uniform", average: str = "probability"
-    ) -> None:
-        self.views = Views(clips, crops, sampling)
-        check_choice("metric", average=(average, ("probability", "score")))
-        self.clips, self.crops, self.sampling, self.average = clips, crops, sampling, average
+    clips: int | str = option(1, "windows of a video, see `aosa.data.base.Views`")
+    crops: int = option(1, "crops of a window")
+    sampling: str = option("uniform", "where the windows lie")
+    average: str = option(
+        "probability",
+        "average each view's probability, or its score before the softmax (TSN)",
+        choices=("probability", "score"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.views = Views(self.clips, self.crops, self.sampling)
 
     def __call__(self, model: VideoModel, clips: Iterable[Clip], label: int) -> dict[str, object]:
         """The record of one video.
@@ -78,7 +82,6 @@ class Accuracy:
         }
 
     def schema(self) -> dict[str, Kind]:
-        """See `Metric.schema`."""
         hit = Kind("0 or 1", lambda v: WHOLE.fits(v) and v <= 1)
         return {"predicted": WHOLE, "top1": hit, "top5": hit, "probability": NUMBER, "views": WHOLE}
 
@@ -92,7 +95,3 @@ class Accuracy:
             raise ConfigError(
                 f"metric=accuracy is for models that classify, and {model.name} (model.head=identity) gives numbers"
             )
-
-    def identity(self) -> dict[str, object]:
-        """Class, version and options: all that changes a record."""
-        return options_of(self)

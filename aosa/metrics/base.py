@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,24 +12,25 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.data.base import VideoDataset
 from aosa.errors import AosaError, ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
+from aosa.fields import Options
 from aosa.models.base import VideoModel
-from aosa.options import options_of
 from aosa.schema import NUMBER, POSITIVE, WHOLE, Kind, optional
 
 _NEEDED = {"boxes": "boxes", "segment": "the segment of the action", "truth": "the true evidence"}
 
 
-class Metric(ABC):
-    """``metric(model, clip, saliency, target=None)`` gives a record: a dict of plain numbers and lists.
+@dataclass
+class Metric(Options, ABC):
+    """``metric(model, clip, saliency, target=None)`` gives a record: a dict of plain numbers and lists. A subclass is a
+    dataclass whose fields are its options.
 
-    Subclasses keep each ``__init__`` argument as an attribute of the same name. `columns` names the
-    record's numbers that a table can show, each with the direction that is better; `weights` names, for a
-    column whose table value is a ratio of sums, the record's denominator; `needs` what clips must be annotated
+    `columns` names the record's numbers that a table can show, each with the direction that is better; `weights` names,
+    for a column whose table value is a ratio of sums, the record's denominator; `needs` what clips must be annotated
     with: ``boxes``, ``segment`` or ``truth``.
     """
 
-    version = 1
+    owner: ClassVar[str] = "metric"
     needs: ClassVar[str] = ""
     columns: ClassVar[dict[str, str]] = {}
     weights: ClassVar[dict[str, str]] = {}
@@ -77,6 +79,10 @@ class Metric(ABC):
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         """The metric itself."""
 
+    def passes(self, model: VideoModel, clip: Clip) -> Passes | None:
+        """What a record costs at most; None where a metric does not say."""
+        return None
+
     def identity(self) -> dict[str, object]:
-        """Class, version and options, an explainer's own identity for an explainer: all that changes a record."""
-        return {k: v.identity() if isinstance(v, Explainer) else v for k, v in options_of(self).items()}
+        """Name, version and options, an explainer's own identity for an explainer: all that changes a record."""
+        return {k: v.identity() if isinstance(v, Explainer) else v for k, v in super().identity().items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -10,14 +11,18 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.errors import AosaError
+from aosa.explainers.base import Passes
+from aosa.fields import option
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_range, check_whole
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import RankMasks, masked_scores
 from aosa.schema import NUMBER, WHOLE, Kind, listing
 
+RANKINGS = ("clip", "frame")
 
+
+@dataclass
 class DeletionInsertion(Metric):
     """Areas under the class probability as the most important voxels are deleted from, or inserted into, a clip.
 
@@ -27,48 +32,33 @@ class DeletionInsertion(Metric):
     al. 2021). Of a model whose scores are no probabilities (head ``identity``) they are areas under its scores. Costs
     2·(steps + 1) forward passes.
 
-    Args:
-        steps: number of equal steps.
-        deletion: what replaces deleted voxels, see `aosa.removal.fills.make_fill`.
-        insertion: what voxels not yet inserted show; ``blur`` is Gaussian per frame, 11×11, σ 5, zero padding.
-        ranking: order voxels over the whole ``clip``, or within each ``frame`` (all frames advance together).
-        top: rank only the voxels that make up this share of the map's positive importance, see `top_importance`;
-            None = all.
-
     Record:
         deletion, insertion, overall (areas); deletion_curve, insertion_curve (steps + 1 probabilities each);
         probability of the target on the clip as it is; predicted class.
     """
 
+    name: ClassVar[str] = "deletion_insertion"
     columns: ClassVar[dict[str, str]] = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
 
-    def __init__(
-        self,
-        steps: int = 28,
-        deletion: str = "constant",
-        insertion: str = "blur",
-        ranking: str = "clip",
-        top: float | None = None,
-    ) -> None:
-        check_whole("metric", steps=(steps, 1))
-        check_range("metric", top=(top, 0, 1))
-        check_choice(
-            "metric", deletion=(deletion, FILLS), insertion=(insertion, FILLS), ranking=(ranking, ("clip", "frame"))
-        )
-        self.steps = steps
-        self.deletion = deletion
-        self.insertion = insertion
-        self.ranking = ranking
-        self.top = top
+    steps: int = option(28, "number of equal steps", low=1)
+    deletion: str = option("constant", "what replaces deleted voxels", choices=FILLS)
+    insertion: str = option("blur", "what voxels not yet inserted show", choices=FILLS)
+    ranking: str = option(
+        "clip", "order voxels over the whole clip, or within each frame (all frames advance together)", choices=RANKINGS
+    )
+    top: float | None = option(
+        None,
+        "rank only the voxels that make up this share of the map's positive importance; None = all",
+        low=0,
+        high=1,
+    )
 
     def schema(self) -> dict[str, Kind]:
-        """See `Metric.schema`."""
         curve = listing(NUMBER, self.steps + 1)
         curves = {"deletion_curve": curve, "insertion_curve": curve, "probability": NUMBER, "predicted": WHOLE}
         return {**super().schema(), **dict.fromkeys(self.columns, NUMBER), **curves}
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
-        """See `Metric.score`."""
         x = clip.tensor(model.spec).to(model.device)
         rank, voxels = ranks(saliency if self.top is None else top_importance(saliency, self.top), self.ranking)
         counts = np.rint(np.linspace(0, voxels, self.steps + 1)).astype(np.int64)
@@ -87,6 +77,9 @@ class DeletionInsertion(Metric):
             "probability": float(curves["deletion"][0]),
             "predicted": predicted,
         }
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(2 * (self.steps + 1) + 1)
 
 
 def ranks(saliency: Tensor, within: str = "clip") -> tuple[Tensor, int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -10,10 +12,12 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.data.base import VideoDataset
 from aosa.errors import ConfigError
+from aosa.explainers.base import Passes
+from aosa.fields import option
 from aosa.metrics.base import Metric
-from aosa.metrics.deletion_insertion import ranks, top_importance
+from aosa.metrics.deletion_insertion import RANKINGS, ranks, top_importance
 from aosa.models.base import VideoModel
-from aosa.options import check_choice, check_range, check_shares, check_whole
+from aosa.options import SHARES, check_shares
 from aosa.removal.fills import FILLS, make_fill
 from aosa.removal.forward import RankMasks, masked_scores
 from aosa.schema import NUMBER, SHARE, WHOLE, Kind, exactly, listing, optional
@@ -21,6 +25,7 @@ from aosa.schema import NUMBER, SHARE, WHOLE, Kind, exactly, listing, optional
 THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
+@dataclass
 class MinimalMask(Metric):
     """The smallest share of voxels whose deletion brings the class probability down to a threshold, or whose insertion
     brings it up to it.
@@ -35,15 +40,6 @@ class MinimalMask(Metric):
     passes. Deviation: the authors' code cuts the map at equally spaced values, or at each of its values, in place of
     equally spaced shares.
 
-    Args:
-        thresholds: the probabilities to reach, the code's by default.
-        scale: thresholds are probabilities (``absolute``), or ``relative`` to the probability of the whole clip.
-        steps: the resolution of the shares.
-        deletion: what replaces deleted voxels, see `aosa.removal.fills.make_fill`.
-        insertion: what voxels not yet inserted show.
-        ranking: order voxels over the whole ``clip``, or within each ``frame`` (all frames advance together).
-        top: see `aosa.metrics.DeletionInsertion`.
-
     Record:
         thresholds; minimal_deletion and minimal_insertion, a share per threshold, None where it is not reached; the
         same one by one as ``minimal_deletion_<threshold>``, which are the columns; probability of the target on the
@@ -53,40 +49,36 @@ class MinimalMask(Metric):
         ConfigError: an option out of its range, or a model whose scores are no probabilities (head ``identity``).
     """
 
-    def __init__(
-        self,
-        thresholds: Sequence[float] = THRESHOLDS,
-        scale: str = "absolute",
-        steps: int = 100,
-        deletion: str = "black",
-        insertion: str = "black",
-        ranking: str = "clip",
-        top: float | None = None,
-    ) -> None:
-        check_shares("metric", thresholds=thresholds)
-        check_whole("metric", steps=(steps, 1))
-        check_choice(
-            "metric",
-            scale=(scale, ("absolute", "relative")),
-            deletion=(deletion, FILLS),
-            insertion=(insertion, FILLS),
-            ranking=(ranking, ("clip", "frame")),
-        )
-        check_range("metric", top=(top, 0, 1))
-        self.thresholds = list(thresholds)
-        self.scale = scale
-        self.steps = steps
-        self.deletion = deletion
-        self.insertion = insertion
-        self.ranking = ranking
-        self.top = top
+    name: ClassVar[str] = "minimal_mask"
+
+    thresholds: Sequence[float] = option(THRESHOLDS, "the probabilities to reach, the code's by default", expect=SHARES)
+    scale: str = option(
+        "absolute",
+        "thresholds are probabilities, or relative to the probability of the whole clip",
+        choices=("absolute", "relative"),
+    )
+    steps: int = option(100, "the resolution of the shares", low=1)
+    deletion: str = option("black", "what replaces deleted voxels", choices=FILLS)
+    insertion: str = option("black", "what voxels not yet inserted show", choices=FILLS)
+    ranking: str = option(
+        "clip", "order voxels over the whole clip, or within each frame (all frames advance together)", choices=RANKINGS
+    )
+    top: float | None = option(
+        None,
+        "rank only the voxels that make up this share of the map's positive importance; None = all",
+        low=0,
+        high=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_shares("metric", thresholds=self.thresholds)
         # These depend on an option, so they are the instance's.
         self.columns = {  # type: ignore[misc]
-            f"minimal_{game}_{t:g}": "lower" for game in ("deletion", "insertion") for t in thresholds
+            f"minimal_{game}_{t:g}": "lower" for game in ("deletion", "insertion") for t in self.thresholds
         }
 
     def schema(self) -> dict[str, Kind]:
-        """See `Metric.schema`."""
         shares = listing(optional(SHARE), len(self.thresholds))
         more = {"thresholds": exactly(self.thresholds), "probability": NUMBER, "predicted": WHOLE}
         return {**super().schema(), **more, "minimal_deletion": shares, "minimal_insertion": shares}
@@ -97,20 +89,22 @@ class MinimalMask(Metric):
         _check_head(model)
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
-        """See `Metric.score`."""
         _check_head(model)
         x = clip.tensor(model.spec).to(model.device)
         whole = model.scores(x[None])[0]
         probability = float(whole[target])
         levels = [t * probability if self.scale == "relative" else t for t in self.thresholds]
         rank, voxels = ranks(saliency if self.top is None else top_importance(saliency, self.top), self.ranking)
-        record: dict[str, object] = {"thresholds": self.thresholds}
+        record: dict[str, object] = {"thresholds": list(self.thresholds)}
         for game, substrate, keep in (("deletion", self.deletion, False), ("insertion", self.insertion, True)):
             fill = make_fill(substrate, x, model.spec)
             shares = self._smallest(model, x, rank.to(model.device), voxels, fill, target, levels, keep)
             record[f"minimal_{game}"] = shares
             record.update({f"minimal_{game}_{t:g}": s for t, s in zip(self.thresholds, shares, strict=True)})
         return {**record, "probability": probability, "predicted": int(whole.argmax())}
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(2 * (self.steps + 1) + 1)
 
     def _smallest(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import fnmatch
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -15,17 +16,18 @@ from torch import Tensor, nn
 from aosa.clip import Clip
 from aosa.data.base import VideoDataset
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer
+from aosa.explainers.base import Explainer, Passes
+from aosa.fields import option
 from aosa.metrics.base import Metric
 from aosa.models import DRAWN, randomise, set_statistics
 from aosa.models.base import VideoModel
-from aosa.options import check_whole
 from aosa.rng import key_seed
 from aosa.schema import ALL, NUMBER, TEXT, Kind, alike, listing, optional
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
+@dataclass
 class Sanity(Metric):
     """Cascading randomisation: likeness to the map of the maps that are made after the network's weights have been
     drawn anew from the classifier down to the first layer, stage by stage.
@@ -40,14 +42,6 @@ class Sanity(Metric):
     ``reset_parameters``; parameters of none of these (a class token) are shuffled. SSIM is that of the maps stretched
     to [0, 1], per frame (7×7 windows), averaged over the frames.
 
-    Args:
-        explainer: what made the map; in a run, the run's own.
-        seed: of the draw.
-        stages: dotted names of the layers, from the classifier down, such as ``[fc, layer4, layer3]``, or patterns of
-            such (``mixed_4*``: all of these at once); what they leave out keeps its weights. None = the outermost
-            layers that the forward pass calls, last first, a normalisation together with the layer before it;
-            parameters outside of all of these come last.
-
     Record:
         stages, their names; spearman_curve and ssim_curve, of the map after each stage with the map scored, None where
         that is constant; spearman and ssim, those of the last stage.
@@ -56,19 +50,19 @@ class Sanity(Metric):
         ConfigError: an option out of its range, or a stage that the network does not have or that has no weights.
     """
 
-    version = 2
+    name: ClassVar[str] = "sanity"
+    version: ClassVar[int] = 2
     columns: ClassVar[dict[str, str]] = {"spearman": "lower", "ssim": "lower"}
 
-    def __init__(self, explainer: Explainer, seed: int = 0, stages: Sequence[str] | None = None) -> None:
-        check_whole("metric", seed=(seed, 0))
-        if stages is not None and (not isinstance(stages, list | tuple) or not stages):
-            raise ConfigError(f"metric.stages={stages}: give names of layers, such as [fc, layer4], or null")
-        self.explainer = explainer
-        self.seed = seed
-        self.stages = None if stages is None else list(stages)
+    explainer: Explainer = option(meaning="what made the map; in a run, the run's own")
+    seed: int = option(0, "of the draw", low=0)
+    stages: Sequence[str] | None = option(
+        None,
+        "dotted names of the layers, from the classifier down, or patterns of such; None = all, last first",
+        expect="names of layers, such as [fc, layer4], or null",
+    )
 
     def schema(self) -> dict[str, Kind]:
-        """See `Metric.schema`."""
         curves = dict.fromkeys(("spearman_curve", "ssim_curve"), listing(optional(NUMBER)))
         return {**super().schema(), "stages": listing(TEXT), **curves, ALL: alike("stages", *curves)}
 
@@ -80,7 +74,6 @@ class Sanity(Metric):
             _weights(model, stage, _matching(model, stage))
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
-        """See `Metric.score`."""
         names, likeness = [], []
         for name, other in self.maps(model, clip, target):
             names.append(name)
@@ -93,6 +86,15 @@ class Sanity(Metric):
             "spearman": likeness[-1][0],
             "ssim": likeness[-1][1],
         }
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes | None:
+        """Counting the stages takes a forward pass of its own, where they are not named."""
+        stages = len(self.stages or stages_of(model.network, model.arranged(clip.tensor(model.spec)[None])))
+        each = self.explainer.passes(model, clip)
+        if each is None:
+            return None
+        # At most one more a stage, for the statistics of batch norm, and one to find the stages.
+        return Passes(stages * (each.forward + 1) + (self.stages is None), stages * each.backward)
 
     def maps(self, model: VideoModel, clip: Clip, target: int) -> Iterator[tuple[str, Tensor]]:
         """The name of each stage, and the map once it too is random: what Fig. 8 shows."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from aosa.clip import Clip
+from aosa.explainers.base import Passes
+from aosa.fields import option
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
-from aosa.options import check_range
 
 
+@dataclass
 class SpatialPointing(Metric):
     """Share of annotated frames whose most important pixel lies within a few pixels of a box.
 
@@ -20,24 +23,19 @@ class SpatialPointing(Metric):
     around it meets any box of the frame, that is when its distance to the nearest pixel of the box is at most the
     radius. Coordinates are the model input's. Frames without a box do not count.
 
-    Args:
-        radius: of the disc, pixels.
-
     Record:
         hits, frames (annotated ones); spt = hits / frames, None for a clip without an annotated frame. A table's
         value is Σ hits / Σ frames over the clips.
     """
 
+    name: ClassVar[str] = "spatial_pointing"
     needs: ClassVar[str] = "boxes"
     columns: ClassVar[dict[str, str]] = {"spt": "higher"}
     weights: ClassVar[dict[str, str]] = {"spt": "frames"}
 
-    def __init__(self, radius: float = 7) -> None:
-        check_range("metric", radius=(radius, 0, float("inf")))
-        self.radius = radius
+    radius: float = option(7.0, "of the disc, pixels", low=0)
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
-        """See `Metric.score`."""
         hits = frames = 0
         for frame, boxes in zip(saliency.numpy(), clip.boxes or [], strict=False):
             if len(boxes):
@@ -45,6 +43,9 @@ class SpatialPointing(Metric):
                 frames += 1
                 hits += bool((distance_to_boxes(x, y, boxes) <= self.radius).any())
         return {"hits": hits, "frames": frames, "spt": hits / frames if frames else None}
+
+    def passes(self, model: VideoModel, clip: Clip) -> Passes:
+        return Passes(0)
 
 
 def distance_to_boxes(x: float, y: float, boxes: np.ndarray) -> np.ndarray:

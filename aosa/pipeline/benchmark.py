@@ -67,7 +67,7 @@ def _wanted(config: DictConfig) -> list[str]:
     unknown = [what for what in wanted if what not in PARTS]
     if unknown:
         raise ConfigError(f"what={unknown[0]}: choose of {', '.join(PARTS)}")
-    for key in ("repeats", "model_repeats", "explainer_repeats", "masks", "iterations"):
+    for key in ("repeats", "model_repeats", "explainer_repeats"):
         check_whole("", **{key: (config[key], 1)})
     gone = [video for video in config.videos or [] if not Path(video).expanduser().is_file()]
     if gone:

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
-from unittest import mock
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from aosa.explainers import AOSA, Explainer, Removal
+from aosa.clip import Clip
+from aosa.explainers import Explainer
 from aosa.models.base import VideoModel
 
 # Columns of a table: all of it, and its parts.
 TIMES = ("seconds", "seconds_segmentation", "seconds_inference", "seconds_explanation")
-# What cuts a clip into masks or regions: flow and tubes (AOSA), a grid or super-voxels (explaining by removing).
-_SEGMENTATION: tuple[tuple[type[Explainer], str], ...] = ((AOSA, "masks"), (Removal, "regions"))
 
 
-@contextmanager
-def timed(explainer: Explainer, model: VideoModel) -> Iterator[dict[str, float]]:
-    """Measures the explanation made inside: seconds in all, without reading the video or writing the map.
+def explain_timed(
+    explainer: Explainer, model: VideoModel, clip: Clip, target: int | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """A map, and the seconds that it took, without reading the video or writing the map.
 
-    Yields:
-        what `TIMES` names, filled at the end: all of it; of this segmentation (flow, tracking, super-voxels), inference
-        (forward passes), and explanation, the rest (perturbing the clip, backward passes, the map). The device has done
-        its work at each reading. EB-R walks its network's parts itself, which all counts as the rest.
+    Returns:
+        the map, and what `TIMES` names: all of it; of this segmentation, which is what needs no network
+        (`Explainer.prepare`: flow, tracking, super-voxels), inference (forward passes), and explanation, the rest
+        (perturbing the clip, backward passes, the map). The device has done its work at each reading. EB-R walks its
+        network's parts itself, which all counts as the rest.
     """
-    spent = dict.fromkeys(TIMES, 0.0)
-    began: list[float] = []
+    inference, began = 0.0, 0.0
 
     def now() -> float:
         if model.device.type == "cuda":
@@ -38,34 +34,21 @@ def timed(explainer: Explainer, model: VideoModel) -> Iterator[dict[str, float]]
         return time.perf_counter()
 
     def before(module: nn.Module, args: object) -> None:
-        began.append(now())
+        nonlocal began
+        began = now()
 
     def after(module: nn.Module, args: object, output: object) -> None:
-        spent["seconds_inference"] += now() - began.pop()
+        nonlocal inference
+        inference += now() - began
 
-    def watched(make: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: object) -> Any:
-            start = now()
-            made = make(*args)
-            spent["seconds_segmentation"] += now() - start
-            return made
-
-        return call
-
-    name = next((name for kind, name in _SEGMENTATION if isinstance(explainer, kind)), None)
-    watch: AbstractContextManager[Any] = (
-        mock.patch.object(explainer, name, watched(getattr(explainer, name))) if name else nullcontext()
-    )
-    handles = [
-        model.network.register_forward_pre_hook(before),
-        model.network.register_forward_hook(after),
-    ]
     start = now()
+    prepared = explainer.prepare(clip, model.spec)
+    segmentation = now() - start
+    handles = [model.network.register_forward_pre_hook(before), model.network.register_forward_hook(after)]
     try:
-        with watch:
-            yield spent
-        spent["seconds"] = now() - start
+        saliency = explainer(model, clip, target, prepared)
+        total = now() - start
     finally:
         for handle in handles:
             handle.remove()
-    spent["seconds_explanation"] = spent["seconds"] - spent["seconds_segmentation"] - spent["seconds_inference"]
+    return saliency, dict(zip(TIMES, (total, segmentation, inference, total - segmentation - inference), strict=True))

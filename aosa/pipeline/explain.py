@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from aosa.data.base import Entry
-from aosa.pipeline.clock import timed
+from aosa.pipeline.clock import explain_timed
 from aosa.pipeline.common import Job, absent, check_common, environment, walk
 from aosa.pipeline.plan import print_stage_plan
 from aosa.pipeline.tracking import Tracker, track, track_maps
@@ -41,8 +41,7 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
         fingerprint = job.dataset.fingerprint(entry)
         clip = job.load(entry)
         target = job.target(clip)
-        with timed(job.explainer, job.model) as parts:
-            saliency = job.explainer(job.model, clip, target)
+        saliency, parts = explain_timed(job.explainer, job.model, clip, target)
         names = job.model.class_names
         meta = {
             "clip": entry.id,

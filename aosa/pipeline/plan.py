@@ -5,40 +5,44 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-from unittest import mock
+from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.clip import Clip
 from aosa.data.choose import limited
 from aosa.errors import AosaError
-from aosa.explainers.eb_r import EBR
-from aosa.explainers.ep3d import EP3D
-from aosa.metrics import Accuracy, DeletionInsertion, Metric, MinimalMask, PreservationRatio, Sanity
-from aosa.metrics.sanity import stages_of
+from aosa.explainers import Explainer
+from aosa.explainers.base import Passes
+from aosa.metrics import Accuracy, Metric
 from aosa.models.base import VideoModel
-from aosa.pipeline.bench.explainers import cut_of, explain_quietly
-from aosa.pipeline.bench.passes import Pass, counted, replay, total
+from aosa.pipeline.bench.passes import Pass, replay
 from aosa.pipeline.bench.timing import moving_texture, seconds
 from aosa.pipeline.common import Job, absent, choice
 from aosa.pipeline.experiment import Unit, folder, title_of
 from aosa.pipeline.store import canonical
 
 _ROOM = 4000  # bytes of a record with its times, about
-_SLOW = 0.1  # a forward pass longer than this, seconds: the probe then takes one clip at a time
+
+
+class Rate(NamedTuple):
+    """Seconds of one clip's forward pass, and of its backward pass."""
+
+    forward: float
+    backward: float
+
+    def seconds(self, passes: Passes) -> float:
+        return self.forward * passes.forward + self.backward * passes.backward
 
 
 @dataclass
 class Cost:
-    """One clip's share: forward and backward passes, and seconds."""
+    """One clip's share: passes, and seconds."""
 
-    forward: float
-    backward: float
+    passes: Passes
     seconds: float
 
 
@@ -51,8 +55,8 @@ class Line:
     videos: int | None
     missing: int | None
     unscored: int | None
-    explain: Cost
-    evaluate: Cost
+    explain: Cost | None
+    evaluate: Cost | None
     bytes: int
     remarks: list[str]
 
@@ -60,9 +64,10 @@ class Line:
 def print_plan(config: DictConfig, all_units: list[Unit]) -> int:
     """Print the plan of an experiment; nothing is written. Returns the exit status.
 
-    The time is that of one clip of each explainer and model, the first of the data set, cut short: of many masks, steps
-    or samples only a few are taken, and the rest extrapolated. Where a data set or weights are not there, a drawn clip
-    and random weights take their place, and the totals leave these rows out.
+    Passes are what explainers and metrics say of themselves for the first clip of the data set. The time is that of the
+    passes, by the network's own rate for a single clip, and of what needs no network (flow, tubes, super-voxels), which
+    is done once for that clip. A model makes three passes for the plan, and no map is made. Where a data set or weights
+    are not there, a drawn clip and random weights take their place, and the totals leave these rows out.
     """
     print(f"plan of {config.experiment.name}: {title_of(config)}")
     remarks = _print(all_units, config)
@@ -92,13 +97,15 @@ def print_stage_plan(config: DictConfig, metrics: Mapping[str, Metric | Accuracy
 
 def print_clip_plan(job: Job, clip: Clip, windows: int, lacking: str) -> int:
     """The same for `windows` windows of one video, of which `clip` is one; `lacking` as of `model_of`."""
-    unit = Unit("", "", job.explainer_name, [], {}, [], {}, _composed={("explain",): job.config})
-    one = seconds(partial(replay, job.model, [Pass(1, None)]), job.model)
-    cost = _probe(unit, job.model, clip, one)
-    back = f" and {windows * cost.backward:.0f} backward" if cost.backward else ""
+    rate = measure_rate(job.model)
+    cost = explaining(job.explainer, job.model, clip, rate)
     print(f"plan: {windows} {'window' if windows == 1 else 'windows'} of {clip.id}")
-    print(f"  forward passes: {windows * (cost.forward + 1):.0f}{back}")
-    print(f"  time here: about {_hours(windows * (cost.seconds + one))}")
+    if cost is None:
+        print(f"  {job.explainer_name} does not say what it costs (`passes`)")
+    else:
+        back = f" and {windows * cost.passes.backward:.0f} backward" if cost.passes.backward else ""
+        print(f"  forward passes: {windows * (cost.passes.forward + 1):.0f}{back}")
+        print(f"  time here: about {_hours(windows * (cost.seconds + rate.forward))}")
     _say([lacking] if lacking else [])
     return 0
 
@@ -119,10 +126,18 @@ def _print(all_units: list[Unit], config: DictConfig) -> list[str]:
         remarks += [r for r in line.remarks if r not in remarks]
         print(_row(line), flush=True)
     known = [line for line in lines if line.videos is not None]
-    passes = sum((x.missing or 0) * x.explain.forward + (x.unscored or 0) * x.evaluate.forward for x in known)
+    passes = sum(
+        (n or 0) * cost.passes.forward
+        for x in known
+        for n, cost in ((x.missing, x.explain), (x.unscored, x.evaluate))
+        if cost is not None
+    )
     space = sum(x.bytes * (x.missing or 0) + _ROOM * (x.unscored or 0) for x in known)
     root = Path(config.output_root).absolute()
     there = next(p for p in (root, *root.parents) if p.exists())
+    silent = [x for x in lines if x.explain is None or x.evaluate is None]
+    if silent:
+        remarks.append(f"{len(silent)} rows with a ?: the explainer or a metric does not say what it costs (`passes`)")
     apart = "" if len(known) == len(lines) else f" (without {len(lines) - len(known)} rows whose videos are not there)"
     maps, records = sum(x.missing or 0 for x in known), sum(x.unscored or 0 for x in known)
     print(f"in all{apart}: {maps} maps and {records} records to make")
@@ -133,10 +148,14 @@ def _print(all_units: list[Unit], config: DictConfig) -> list[str]:
 
 
 def _lines(all_units: list[Unit]) -> Iterator[Line]:
+    places: dict[str, tuple[VideoModel, str, Rate]] = {}
     for unit in all_units:
-        model, lacking = model_of(unit.job)
+        key = canonical(OmegaConf.to_container(unit.job.config.model, resolve=True))
+        if key not in places:
+            model, lacking = model_of(unit.job)
+            places[key] = model, lacking, measure_rate(model)
+        model, lacking, rate = places[key]
         remarks = [lacking] if lacking else []
-        one = seconds(partial(replay, model, [Pass(1, None)]), model)
         videos = missing = unscored = None
         clip = None
         try:
@@ -151,13 +170,35 @@ def _lines(all_units: list[Unit]) -> Iterator[Line]:
         if videos is not None and not lacking:
             missing, unscored = _to_do(unit)
         if not unit.explainer:
-            yield Line(unit, videos, 0 if videos else missing, unscored, Cost(0, 0, 0), _views(unit, one), 0, remarks)
+            yield Line(
+                unit, videos, 0 if videos else missing, unscored, Cost(Passes(0), 0), _views(unit, rate), 0, remarks
+            )
             continue
-        explain = _probe(unit, model, clip or moving_texture(model), one)
-        evaluate = [_scoring(unit.metric(name), model, explain, one) for name in unit.metrics]
-        mean = Cost(*(sum(getattr(c, k) for c in evaluate) / max(1, len(evaluate)) for k in Cost.__annotations__))
+        clip = clip or moving_texture(model)
+        explain = explaining(unit.job.explainer, model, clip, rate)
+        evaluate = _scoring(unit, model, clip, rate)
         size = 4 * model.spec.frames * math.prod(model.spec.size)
-        yield Line(unit, videos, missing, unscored, explain, mean, size, remarks)
+        yield Line(unit, videos, missing, unscored, explain, evaluate, size, remarks)
+
+
+def measure_rate(model: VideoModel) -> Rate:
+    """From two forward passes of one clip, the first of which warms up, and one there and back."""
+    replay(model, [Pass(1, None)])
+    forward = seconds(partial(replay, model, [Pass(1, None)]), model)
+    return Rate(forward, max(0.0, seconds(partial(replay, model, [Pass(1, "clip")]), model) - forward))
+
+
+def explaining(explainer: Explainer, model: VideoModel, clip: Clip, rate: Rate) -> Cost | None:
+    """What a map costs by what its explainer says; what needs no network is timed. None where it says nothing.
+
+    Raises:
+        ConfigError: the explainer is not defined for the model.
+    """
+    explainer.check(model)
+    passes = explainer.passes(model, clip)
+    if passes is None:
+        return None
+    return Cost(passes, rate.seconds(passes) + seconds(partial(explainer.prepare, clip, model.spec), model))
 
 
 def model_of(job: Job) -> tuple[VideoModel, str]:
@@ -182,69 +223,45 @@ def _to_do(unit: Unit) -> tuple[int, int]:
     return missing, unscored
 
 
-_probed: dict[str, Cost] = {}
+def _scoring(unit: Unit, model: VideoModel, clip: Clip, rate: Rate) -> Cost | None:
+    """The mean cost of a record of the unit's metrics; None where one of them says nothing."""
+    found = []
+    for name in unit.metrics:
+        metric = unit.metric(name)
+        assert isinstance(metric, Metric)
+        passes = metric.passes(model, clip)
+        if passes is None:
+            return None
+        found.append(passes)
+    mean = Passes(*(sum(p[i] for p in found) / max(1, len(found)) for i in (0, 1)))
+    return Cost(mean, rate.seconds(mean))
 
 
-def _probe(unit: Unit, model: VideoModel, clip: Clip, one: float) -> Cost:
-    """One clip explained, cut short; the same explainer and network are probed once."""
-    explainer = unit.job.explainer
-    key = canonical([explainer.identity(), model.name, list(model.spec.size), model.spec.frames])
-    if key in _probed:
-        return _probed[key]
-    clip.label = model.resolve_target(Clip(id=clip.id, frames=clip.frames), None)
-    single = mock.patch.object(model, "batch_size", 1) if one > _SLOW else nullcontext()
-    with single:
-        caps: Any = OmegaConf.create({"masks": max(3, model.batch_size), "iterations": 3})
-        cut = cut_of(explainer, model, clip, caps)
-        with cut.at(cut.counts[0]):
-            explain_quietly(explainer, model, clip)  # warms up
-        times, counts = [], []
-        for n in cut.counts:
-            with cut.at(n), counted(model) as passes:
-                times.append(seconds(lambda: explain_quietly(explainer, model, clip), model))
-            counts.append(total([Pass(1, "layer")] if isinstance(explainer, EBR) else passes))
-        forward, backward = (cut.line([getattr(c, k) for c in counts]) for k in ("forward", "backward"))
-        _probed[key] = Cost(forward, backward, max(cut.line(times), times[-1]))
-    return _probed[key]
-
-
-def _scoring(metric: Metric | Accuracy, model: VideoModel, explain: Cost, one: float) -> Cost:
-    """What one record costs: curves cost forward passes, the sanity check explanations, minimum ratios masks learnt."""
-    if isinstance(metric, DeletionInsertion | MinimalMask):
-        passes = 2 * (metric.steps + 1)
-        return Cost(passes, 0, passes * one)
-    if isinstance(metric, Sanity):
-        stages = len(
-            metric.stages or stages_of(model.network, model.arranged(moving_texture(model).tensor(model.spec)[None]))
-        )
-        return Cost(*(stages * getattr(explain, k) for k in Cost.__annotations__))
-    if isinstance(metric, PreservationRatio):
-        assert isinstance(metric.explainer, EP3D)
-        more = len(metric.areas) / len(metric.explainer.areas)
-        return Cost(*(more * getattr(explain, k) for k in Cost.__annotations__))
-    return Cost(0, 0, 0)
-
-
-def _views(unit: Unit, one: float) -> Cost:
+def _views(unit: Unit, rate: Rate) -> Cost:
     metric = unit.metric(unit.metrics[0])
     assert isinstance(metric, Accuracy)
-    views = (metric.clips if isinstance(metric.clips, int) else 1) * metric.crops
-    return Cost(views, 0, views * one)
+    passes = Passes((metric.clips if isinstance(metric.clips, int) else 1) * metric.crops)
+    return Cost(passes, rate.seconds(passes))
 
 
 def _seconds(line: Line) -> float:
-    return (line.missing or 0) * line.explain.seconds + (line.unscored or 0) * line.evaluate.seconds
+    """Of all that the unit has to make; what nobody says counts as nothing."""
+    return sum((n or 0) * c.seconds for n, c in ((line.missing, line.explain), (line.unscored, line.evaluate)) if c)
 
 
 def _row(line: Line) -> str:
-    unit = line.unit
+    unit, explain, evaluate = line.unit, line.explain, line.evaluate
     name = " / ".join([unit.dataset, unit.model, *([unit.row] if unit.row else ["accuracy"])])
-    passes = f"{line.explain.forward:.0f} f" + (f" + {line.explain.backward:.0f} b" if line.explain.backward else "")
+    passes = "?" if explain is None else f"{explain.passes.forward:.0f} f"
+    if explain and explain.passes.backward:
+        passes += f" + {explain.passes.backward:.0f} b"
     known = line.videos is not None
+    said = explain is not None and evaluate is not None
     return (
         f"  {name:<66}{line.videos if known else '?':>7} {line.missing if known else '?':>13} {passes:>18} "
-        f"{line.explain.seconds:>9.2f} {line.evaluate.seconds * len(unit.metrics):>10.2f} "
-        f"{f'{_seconds(line) / 3600:.2f}' if known else '?':>8}"
+        f"{f'{explain.seconds:.2f}' if explain else '?':>9} "
+        f"{f'{evaluate.seconds * len(unit.metrics):.2f}' if evaluate else '?':>10} "
+        f"{f'{_seconds(line) / 3600:.2f}' if known and said else '?':>8}"
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from aosa.clip import Clip, InputSpec
 from aosa.errors import ConfigError
-from aosa.options import check_choice, check_whole
+from aosa.fields import Options, option
 from aosa.removal.boxes import BoxUnions
 from aosa.removal.flow import FLOWS, optical_flow, raft_small
 from aosa.rng import generator
@@ -22,100 +24,80 @@ _LETTER_BOX_ANCHORS = (12 / 112, 100 / 112)
 _LETTER_BOX_BOUNDS = (16 / 112, 96 / 112)
 
 
-class AdaptiveMasks:
+@dataclass
+class AdaptiveMasks(Options):
     """Turns a clip into its adaptive occlusion masks.
 
-    Args:
-        stride: distance s between anchors on the first frame, pixels; they lie at s/2 + k·s.
-        box: side of the square box around an anchor, pixels, or (height, width).
-        neighbours: K, how many of the most co-occurring masks are united with each mask (eq. 1); 0 = none.
-        similarity: what co-occurs, from the displacements of all tubes, whenever they start. ``cosine`` of the
-            displacement vectors (eq. 1); ``norm_cosine``, of the vectors of their lengths per frame, blind to
-            direction; ``norm``, the smallest difference of the summed lengths; ``random``, K others drawn from
-            (seed, clip id). The last three are ablations of the authors' code; its own ``random`` cuts a permutation
-            into groups of K instead, so that there are N/K masks, and its k-means is not offered.
-        temporal_stride: n; anchors also start on frames n, 2n, …, are followed and occlude from there on to the end,
-            never backwards, and count as still before (the authors' code; the papers have none). None = on the
-            first frame only.
-        uncovered: start later anchors only where no box of an earlier one lies over them (the authors' code).
-        flow: ``farneback``, ``dis`` or ``raft_small``.
-        flow_weights: file of the weights of ``raft_small``, see `aosa.removal.flow.raft_small`.
-        displacement: ``positions``, differences of the tracked positions (the paper's), or ``flow``, the
-            raw flow read at the anchor (the authors' code).
-        subpixel: accumulate real-valued positions; else they are rounded to the pixel grid each frame,
-            so that motion under half a pixel a frame never moves a box.
-        letter_box: if the mean of the top and bottom three rows over the clip is below 15.5 of 255, anchor
-            only between the bars and stop a tube that reaches them (the authors' unpublished rule).
-        compat: ``authors`` follows the authors' code to the last choice: the letter-box rule, frames floored to
-            8 bits and turned grey with red and blue exchanged, displacement = raw flow, a tube ends when its
-            unrounded position leaves [0, H−1], own similarity 0 instead of excluded, ties as NumPy's default
-            sort leaves them. With a temporal stride also: positions rounded towards zero, ``uncovered``, judged
-            by where the earlier tubes, ended ones too, stand a frame later. Not with ``random``.
-        seed: of ``random``.
+    ``similarity``: ``cosine`` is eq. 1. The other three are ablations of the authors' code: ``norm_cosine`` compares
+    the vectors of lengths per frame and is blind to direction; ``norm`` takes the smallest difference of the summed
+    lengths; ``random`` draws K others from (seed, clip id). The authors' own ``random`` cuts a permutation into groups
+    of K, so that there are N/K masks; their k-means is not offered.
+
+    ``temporal_stride`` (the authors' code; the papers have none): anchors also start on frames n, 2n, …. They are
+    followed and occlude from there on to the end, never backwards, and count as still before.
+
+    ``compat="authors"`` follows the authors' code to the last choice. It sets ``letter_box=True``,
+    ``displacement="flow"`` and, with a temporal stride, ``uncovered=True``. Beyond these: frames floored to 8 bits and
+    turned grey with red and blue exchanged; a tube ends when its unrounded position leaves [0, H−1]; own similarity 0
+    instead of excluded; ties as NumPy's default sort leaves them. With a temporal stride also: positions rounded
+    towards zero, and covered is judged by where the earlier tubes, ended ones too, stand a frame later.
 
     Raises:
-        ConfigError: an option out of its range, or ``uncovered`` without a temporal stride.
+        ConfigError: an option out of its range; ``uncovered`` without a temporal stride; ``random`` with ``compat``.
     """
 
-    def __init__(
-        self,
-        *,
-        stride: int,
-        box: int | tuple[int, int],
-        neighbours: int,
-        similarity: str,
-        temporal_stride: int | None,
-        uncovered: bool,
-        flow: str,
-        flow_weights: str | None,
-        displacement: str,
-        subpixel: bool,
-        letter_box: bool,
-        compat: str | None,
-        seed: int,
-    ) -> None:
-        self.box = tuple(box) if isinstance(box, list | tuple) else (box, box)
-        if len(self.box) != 2:
-            raise ConfigError(f"explainer.box={box}: give a side, or [height, width]")
-        check_whole(
-            "explainer",
-            stride=(stride, 1),
-            neighbours=(neighbours, 0),
-            temporal_stride=(temporal_stride, 1),
-            seed=(seed, 0),
-        )
-        for side in self.box:
-            check_whole("explainer", box=(side, 1))
-        check_choice(
-            "explainer",
-            similarity=(similarity, SIMILARITIES),
-            uncovered=(uncovered, (True, False)),
-            flow=(flow, (*FLOWS, "raft_small")),
-            displacement=(displacement, ("positions", "flow")),
-            subpixel=(subpixel, (True, False)),
-            letter_box=(letter_box, (True, False)),
-            compat=(compat, (None, "authors")),
-        )
-        if uncovered and temporal_stride is None:
-            raise ConfigError("explainer.uncovered=true needs explainer.temporal_stride: no anchor starts later")
-        if compat == "authors" and similarity == "random":
-            raise ConfigError("explainer.similarity=random has no compat=authors: the authors' draw has no seed")
-        if flow == "raft_small":
-            raft_small(flow_weights)  # what is missing is told before any clip is read
-        self.stride = stride
-        self.neighbours = neighbours
-        self.similarity = similarity
-        self.temporal_stride = temporal_stride
-        self.uncovered = uncovered or compat == "authors"
-        self.flow = flow
-        self.flow_weights = flow_weights
-        self.displacement = "flow" if compat == "authors" else displacement
-        self.subpixel = subpixel
-        self.letter_box = letter_box or compat == "authors"
-        self.authors = compat == "authors"
-        self.seed = seed
+    owner: ClassVar[str] = "explainer"
 
-    def __call__(self, clip: Clip, spec: InputSpec) -> BoxUnions:
+    stride: int = option(8, "s, distance between anchors on the first frame, pixels; they lie at s/2 + k·s", low=1)
+    box: int | tuple[int, int] = option(
+        16, "side of the box around an anchor, pixels, or (height, width)", low=1, expect="a side, or [height, width]"
+    )
+    neighbours: int = option(3, "K, how many co-occurring masks are joined with each mask; 0 = none", low=0)
+    similarity: str = option("cosine", "what co-occurs, from the displacements of all tubes", choices=SIMILARITIES)
+    temporal_stride: int | None = option(
+        None, "n, distance between frames on which anchors start; None = on the first only", low=1
+    )
+    uncovered: bool = option(False, "start later anchors only where no box of an earlier one lies over them")
+    flow: str = option("farneback", "optical flow", choices=(*FLOWS, "raft_small"))
+    flow_weights: str | None = option(None, "file of the weights of raft_small")
+    displacement: str = option(
+        "positions",
+        "differences of the tracked positions (the paper's), or the raw flow read at the anchor (the authors' code)",
+        choices=("positions", "flow"),
+    )
+    subpixel: bool = option(
+        False, "keep real-valued positions; else motion under half a pixel a frame never moves a box"
+    )
+    letter_box: bool = option(
+        False,
+        "if the top and bottom three rows are nearly black (mean below 15.5 of 255), anchor only between the bars and "
+        "stop a tube that reaches them (the authors' unpublished rule)",
+    )
+    compat: str | None = option(None, "authors = their code to the last choice", choices=(None, "authors"))
+    seed: int = option(0, "of random neighbours", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.uncovered and self.temporal_stride is None:
+            raise ConfigError("explainer.uncovered=true needs explainer.temporal_stride: no anchor starts later")
+        if self.authors and self.similarity == "random":
+            raise ConfigError("explainer.similarity=random has no compat=authors: the authors' draw has no seed")
+        if self.flow == "raft_small":
+            raft_small(self.flow_weights)  # what is missing is told before any clip is read
+        if self.authors:
+            self.letter_box, self.displacement = True, "flow"
+            self.uncovered = self.temporal_stride is not None
+
+    @property
+    def authors(self) -> bool:
+        return self.compat == "authors"
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the box."""
+        return (self.box, self.box) if isinstance(self.box, int) else (self.box[0], self.box[1])
+
+    def masks(self, clip: Clip, spec: InputSpec) -> BoxUnions:
         """The masks of a clip, in the order of their anchors (start by start, row by row).
 
         Raises:
@@ -132,7 +114,7 @@ class AdaptiveMasks:
             )
         flow = optical_flow(frames, self.flow, swap_channels=self.authors, weights=self.flow_weights)
         positions, alive, raw = self._tracks(anchors, flow, bars)
-        boxes = tube_boxes(positions, alive, self.box, (h, w))  # type: ignore[arg-type]
+        boxes = tube_boxes(positions, alive, self.sides, (h, w))
         groups = np.arange(len(positions))[:, None]
         if self.neighbours:
             moves = raw if self.displacement == "flow" else np.diff(positions, axis=1)
@@ -149,7 +131,7 @@ class AdaptiveMasks:
                 seen = min(start + 1, last) if self.authors else start
                 for positions, alive, _ in tubes:
                     there = positions[:, seen] if self.authors else positions[alive[:, start], start]
-                    fresh = fresh[~_covered(fresh, there, self.box)]  # type: ignore[arg-type]
+                    fresh = fresh[~_covered(fresh, there, self.sides)]
             tubes.append(
                 track(
                     fresh,

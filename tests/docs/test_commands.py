@@ -16,7 +16,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -28,6 +28,7 @@ import aosa
 from aosa import cli
 from aosa.config import build, compose
 from aosa.explainers import Explainer
+from aosa.explainers.base import Passes
 from aosa.pipeline import benchmark, explain_video, plan
 from tests.docs.commands import PAGES, Command, commands, fences, parse
 from tests.running import ROOT, run
@@ -80,14 +81,15 @@ def planned(monkeypatch, networks) -> None:
                 networks[key] = build_model(job)
         return networks[key]
 
-    def probe(unit: plan.Unit, model: aosa.VideoModel, *_: object) -> plan.Cost:
-        unit.job.explainer.check(model)
-        return plan.Cost(1, 0, 1)
+    def explaining(explainer: Explainer, model: aosa.VideoModel, *_: object) -> plan.Cost:
+        explainer.check(model)
+        return plan.Cost(Passes(1), 1)
 
     monkeypatch.setattr(plan, "model_of", model_of)
     monkeypatch.setattr(explain_video, "model_of", model_of)
-    monkeypatch.setattr(plan, "_probe", probe)
-    monkeypatch.setattr(plan, "_scoring", lambda *_: plan.Cost(1, 0, 1))
+    monkeypatch.setattr(plan, "explaining", explaining)
+    monkeypatch.setattr(plan, "measure_rate", lambda model: plan.Rate(1, 1))
+    monkeypatch.setattr(plan, "_scoring", lambda *_: plan.Cost(Passes(1), 1))
     monkeypatch.setattr(plan, "seconds", lambda *_: 0.01)
 
 
@@ -303,16 +305,20 @@ def own_parts(page: Path, folder: Path) -> None:
 def test_blocks_of_python_and_yaml(page, folder, monkeypatch):
     """Python runs, with the embedded network in the place of those whose weights are not there, and noise in that of
     maps; YAML can be read."""
-    space: dict[str, object] = {"__name__": "docs"}
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # where dataclasses look for their annotations
+    space = vars(module)
     whole = aosa.load_model
 
     def load(name: str, **options: object) -> aosa.VideoModel:
         assert (ROOT / "configs" / "model" / f"{name}.yaml").is_file()
         return whole("r3d_tiny", device="cpu")
 
-    def explain(self: Explainer, model: aosa.VideoModel, clip: aosa.Clip, target: int) -> torch.Tensor:
+    def explain(
+        self: Explainer, model: aosa.VideoModel, clip: aosa.Clip, target: int, prepared: object
+    ) -> torch.Tensor:
         self.check(model)
-        return whole_explain(aosa.explainers.Random(), model, clip, target)
+        return whole_explain(aosa.explainers.Random(), model, clip, target, None)
 
     whole_explain = aosa.explainers.Random.explain
     monkeypatch.setattr(aosa, "load_model", load)

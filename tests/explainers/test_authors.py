@@ -93,22 +93,7 @@ def reference() -> dict[str, np.ndarray]:
 
 
 def adaptive_masks(bars: bool, k: int, compat: str | None) -> BoxUnions:
-    masks = AdaptiveMasks(
-        stride=8,
-        box=16,
-        neighbours=k,
-        similarity="cosine",
-        temporal_stride=None,
-        uncovered=False,
-        flow="farneback",
-        flow_weights=None,
-        displacement="positions",
-        subpixel=False,
-        letter_box=False,
-        compat=compat,
-        seed=0,
-    )
-    return masks(clip(bars), SPEC)
+    return AdaptiveMasks(neighbours=k, compat=compat).masks(clip(bars), SPEC)
 
 
 def checksums(occluded: Tensor) -> np.ndarray:

@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from aosa import Clip, InputSpec, VideoModel, explainers
+from aosa.config import config_dir
 from aosa.errors import AosaError, ConfigError
 from aosa.explainers import (
     AOSA,
@@ -38,6 +39,7 @@ from aosa.explainers import (
 )
 from aosa.models.checkpoints import head
 from aosa.models.vgg16_lstm import VGG16LSTM, ReLULSTMCell
+from aosa.pipeline.bench.passes import counted, total
 from tests.explainers.test_attention_rollout import SPEC as TOKENS_SPEC
 from tests.explainers.test_attention_rollout import small_timesformer
 from tests.helpers import SPEC, moving_clip, small_model
@@ -124,6 +126,12 @@ def test_every_explainer_is_tried() -> None:
     assert tried == {getattr(explainers, name) for name in explainers.__all__} - {Explainer}
 
 
+def test_names_are_stable_and_tell_the_methods_apart() -> None:
+    names = [getattr(explainers, name).name for name in explainers.__all__ if name != "Explainer"]
+    assert len(set(names)) == len(names)
+    assert set(names) <= {path.stem for path in (config_dir() / "explainer").glob("*.yaml")}
+
+
 def test_the_map_is_float32_finite_and_of_the_clips_size(subject: Subject) -> None:
     saliency = subject.explainer(subject.model(), subject.clip(), 2)
     assert saliency.dtype == torch.float32
@@ -131,6 +139,30 @@ def test_the_map_is_float32_finite_and_of_the_clips_size(subject: Subject) -> No
     assert torch.isfinite(saliency).all()
     assert saliency.std() > 0
     assert saliency.target == 2
+
+
+def test_it_makes_the_passes_that_it_says(subject: Subject) -> None:
+    model, clip = subject.model(), subject.clip()
+    outputs = model.logits(clip.tensor(model.spec)[None]).shape[1]
+    model.class_names = [str(i) for i in range(outputs)]  # so that the target is checked without a pass
+    said = subject.explainer.passes(model, clip)
+    assert said is not None
+    with counted(model) as passes:
+        subject.explainer(model, clip, 1)
+    made = total(passes)
+    if isinstance(subject.explainer, EBR):  # walks the parts of its network, which are not counted
+        assert (said, made.forward) == ((1, 1), 0)
+    elif getattr(subject.explainer, "iqr", False):  # expands again only where there are outliers
+        assert 1 <= made.forward <= said.forward == 3
+        assert made.backward <= said.backward
+    else:
+        assert (made.forward, made.backward + made.layer) == said
+
+
+def test_what_is_prepared_needs_no_network_and_gives_the_same_map(subject: Subject) -> None:
+    model, clip = subject.model(), subject.clip()
+    prepared = subject.explainer.prepare(clip, model.spec)
+    assert torch.equal(subject.explainer(model, clip, 1, prepared), subject.explainer(model, clip, 1))
 
 
 def test_the_same_bytes_whatever_came_before(subject: Subject) -> None:
@@ -205,7 +237,8 @@ def test_options_are_kept_for_the_identity(subject: Subject) -> None:
     explainer = subject.explainer
     identity = explainer.identity()
     assert identity["version"] == type(explainer).version
-    assert identity["class"].endswith(type(explainer).__name__)
+    assert identity["name"] == type(explainer).name
+    assert "aosa." not in str(identity)  # moving a class changes no digest
     if isinstance(explainer, AOSA):
         assert identity["stride"] == 4
         assert identity["weighting"] == "authors"

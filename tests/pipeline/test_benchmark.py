@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,11 +16,9 @@ from aosa.models.r2plus1d18 import R2Plus1D18
 from aosa.models.slowfast_r50 import SlowFastR50
 from aosa.models.timesformer import TimeSformer
 from aosa.pipeline.bench import memory
-from aosa.pipeline.bench.explainers import Cut, first_masks, without_setup
 from aosa.pipeline.bench.models import gflops
 from aosa.pipeline.bench.passes import Pass, Total, counted, replay, total
 from aosa.pipeline.bench.references import NoReference, reference
-from aosa.removal.forward import RankMasks
 from tests.helpers import moving_clip, small_model
 from tests.running import common_options, run
 
@@ -59,76 +56,34 @@ def test_total_counts_clips_not_calls():
     assert total([Pass(8, "clip"), Pass(2, "clip"), Pass(1, None), Pass(3, "layer")]) == Total(14, 10, 3)
 
 
-def test_a_cut_is_followed_to_the_full_number():
-    cut = Cut(1000, (0, 64), "masks", contextlib.nullcontext)
-    # 2 s whatever the number, and 8 s for 64: 125 s for 1000.
-    assert cut.line([2.0, 10.0]) == pytest.approx(127.0)
-    assert Cut(2000, (1, 21), "iterations", contextlib.nullcontext).line([1.5, 11.5]) == pytest.approx(1001.0)
-    assert Cut(1, (1,), "", contextlib.nullcontext).line([3.0]) == 3.0
-
-
-def test_only_the_first_masks_meet_the_network():
-    model, kept = small_model(batch_size=8, class_names=["a", "b", "c"]), {}
-    explainer = AOSA(stride=8, box=8, neighbours=0, weighting="paper")
-    without_setup(explainer, model, moving_clip(model.spec))
-    for count in (0, 5, 12, 99):
-        with first_masks(count) as found, counted(model) as passes:
-            kept[count] = explainer(model, moving_clip(model.spec))
-        assert found == [12]
-        assert total(passes).forward == 1 + min(count, 12)
-    whole = explainer(model, moving_clip(model.spec))
-    assert torch.equal(kept[99], whole)
-    assert not torch.equal(kept[5], whole)
-
-
-def test_scores_of_the_first_masks_are_true():
-    import aosa.explainers.osa as patched
-
-    model = small_model(batch_size=2)
-    x = moving_clip(model.spec).tensor(model.spec)
-    masks = RankMasks(torch.arange(x[0].numel()).view(x.shape[1:]), [0, 500, 1500, 3000])
-    true = patched.masked_scores(model, x, masks, torch.zeros_like(x), 1)
-    with first_masks(3):
-        some = patched.masked_scores(model, x, masks, torch.zeros_like(x), 1)
-    np.testing.assert_array_equal(some[:3], true[:3])
-    assert some[3] != true[3]
-
-
 EXPLAINERS = {
-    "aosa": (65, 0, 0, "4 of 64 masks"),  # 8×8 anchors on 64×64, and the clip
-    "rise3d": (1001, 0, 0, "4 of 1001 masks"),
-    "sos": (1183, 0, 0, "4 of 1183 masks"),
-    "kernel_shap3d explainer.segmentation=grid explainer.grid=[2,3,3]": (1002, 0, 0, "4 of 1002 masks"),
-    "loco explainer.segmentation=grid": (197, 0, 0, "4 of 197 masks"),
-    "smooth_grad": (50, 50, 0, "4 of 50 samples"),
-    "step": (2000, 2000, 0, "3 of 2000 iterations"),
-    "step explainer.areas=[0.1,0.2,0.3]": (6000, 6000, 0, "3 of 2000 iterations"),
-    "grad_cam": (1, 0, 1, "in full"),
-    "aosa_approx": (1, 1, 0, "in full"),
+    "aosa explainer.stride=32": (5, 0, 0, 65),  # 2×2 anchors on 64×64, and the clip; 8×8 with a stride of 8
+    "rise3d explainer.samples=4": (5, 0, 0, 1001),
+    "sos explainer.grid=[1,1,1]": (1, 0, 0, 1183),
+    "loco explainer.segmentation=grid explainer.grid=[1,1,2]": (3, 0, 0, None),
+    "smooth_grad explainer.samples=4": (4, 4, 0, 50),
+    "step explainer.iterations=2": (2, 2, 0, 2000),
+    "grad_cam": (1, 0, 1, 1),
+    "aosa_approx": (1, 1, 0, 1),
+    "random": (0, 0, 0, 0),
 }
 
 
-def test_passes_at_the_papers_settings_from_few(tmp_path):
+def test_passes_of_short_runs_and_of_the_papers_settings(tmp_path):
     lines = "[" + ",".join(f'"{line}"' for line in EXPLAINERS) + "]"
-    cuts = ["masks=4", "iterations=2", "batch_size=2"]
     ended = run(
-        "benchmark", *common_options(tmp_path), *cuts, "model=r3d_tiny", "what=[explainers]", f"explainers={lines}"
-    )
+        "benchmark", *common_options(tmp_path), "batch_size=2", "explainer_repeats=1", "model=r3d_tiny",
+        "what=[explainers]", f"explainers={lines}",
+    )  # fmt: skip
     assert ended.status == 0, ended.err
     rows = json.loads((tmp_path / "bench" / "r3d_tiny.json").read_text())["explainers"]
-    found = {r["explainer"]: (*r["passes"].values(), r["measured"]) for r in rows}
-    assert found == EXPLAINERS
-    assert {r["explainer"]: r["limit"] for r in rows if " " not in r["explainer"]} == {
-        "aosa": 1.15,
-        "rise3d": 1.15,
-        "sos": 1.15,
-        "smooth_grad": None,
-        "step": 1.3,
-        "grad_cam": None,
-        "aosa_approx": 1.5,
-    }
-    assert "1002 f " in ended.out
-    assert "2000 f + 2000 b" in ended.out
+    assert [(r["explainer"], *r["passes"].values()) for r in rows] == [(k, *v[:3]) for k, v in EXPLAINERS.items()]
+    for row in rows:
+        full = EXPLAINERS[row["explainer"]][3]
+        assert full is None or row["full_passes"] == full
+        if row["passes"]["forward"]:
+            more = row["full_passes"] / row["passes"]["forward"]
+            assert row["full_seconds"] == pytest.approx(row["setup"] + row["seconds"] * more)
 
 
 def test_gflops_are_multiply_adds():
@@ -248,7 +203,7 @@ def test_memory_compares_each_with_its_own_floor(monkeypatch):
     [
         ("what=[speed]", "what=speed: choose of aosa, models, explainers, memory, decode"),
         ("videos=[gone.mp4]", "videos=gone.mp4: no such file"),
-        ("masks=0", "masks=0: give a whole number of at least 1"),
+        ("explainer_repeats=0", "explainer_repeats=0: give a whole number of at least 1"),
         ("reference=gone", "reference=gone: no such folder"),
         ("explainers=[attention_rollout]", "explainer=attention_rollout reads divided"),
     ],

@@ -3,67 +3,59 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import pytest
+import torch
 
-from aosa.explainers import AOSA, LOCO, Random
-from aosa.pipeline.clock import TIMES, timed
+from aosa.explainers import Explainer, Random
+from aosa.pipeline.clock import TIMES, explain_timed
 from tests.helpers import moving_clip, small_model
 
 
-@pytest.fixture
-def slow(monkeypatch):
-    """A small model each of whose passes takes 20 ms at least, and a list of its passes."""
-    model, passes = small_model(), []
-    forward = model.network.forward
+@dataclass
+class Slow(Explainer):
+    """Prepares for 60 ms, asks the network twice, and sums up for 30 ms."""
 
-    def wait(x):
-        passes.append(len(x))
-        time.sleep(0.02)
-        return forward(x)
+    def prepare(self, clip, spec):
+        time.sleep(0.06)
+        return "prepared"
 
-    monkeypatch.setattr(model.network, "forward", wait)
-    return model, passes
+    def explain(self, model, clip, target, prepared):
+        assert prepared == "prepared"
+        for _ in range(2):
+            model.logits(clip.tensor(model.spec)[None])
+        time.sleep(0.03)
+        return torch.rand(clip.size)
 
 
-@pytest.mark.parametrize(
-    ("explainer", "name"),
-    [(AOSA(stride=8, box=8), "masks"), (LOCO(segmentation="grid", grid=[1, 2, 2]), "regions")],
-    ids=["aosa", "loco"],
-)
-def test_each_part_is_given_its_time(slow, monkeypatch, explainer, name):
-    model, passes = slow
-    cut = getattr(explainer, name)
-
-    def wait(*args):
-        time.sleep(0.1)
-        return cut(*args)
-
-    monkeypatch.setattr(explainer, name, wait)
-    with timed(explainer, model) as spent:
-        explainer(model, moving_clip(), 1)
+def test_each_part_is_given_its_time():
+    model = small_model()
+    handle = model.network.register_forward_pre_hook(lambda module, args: None)
+    model.network.fc.register_forward_pre_hook(lambda module, args: time.sleep(0.02))
+    saliency, spent = explain_timed(Slow(), model, moving_clip(), 1)
+    assert saliency.target == 1
     assert tuple(spent) == TIMES
-    assert spent["seconds_segmentation"] >= 0.1
-    assert spent["seconds_inference"] >= 0.02 * len(passes) > 0
-    assert spent["seconds_explanation"] >= 0
+    assert 0.06 <= spent["seconds_segmentation"] < spent["seconds"]
+    assert spent["seconds_inference"] >= 0.04
+    assert spent["seconds_explanation"] >= 0.03
     assert spent["seconds"] == pytest.approx(sum(spent[key] for key in TIMES[1:]))
-    assert getattr(explainer, name) is wait
+    assert list(model.network._forward_pre_hooks) == [handle.id]
+    assert not model.network._forward_hooks
+
+
+def test_without_passes_none_is_timed():
+    _, spent = explain_timed(Random(), small_model(class_names=["a", "b", "c"]), moving_clip(), 1)
+    assert spent["seconds_inference"] == 0
+
+
+def test_no_hook_is_left_when_it_fails():
+    class Broken(Slow):
+        def explain(self, model, clip, target, prepared):
+            raise RuntimeError
+
+    model = small_model()
+    with pytest.raises(RuntimeError):
+        explain_timed(Broken(), model, moving_clip(), 1)
     assert not model.network._forward_hooks
     assert not model.network._forward_pre_hooks
-
-
-def test_without_masks_or_passes_all_is_the_rest():
-    with timed(Random(), small_model()) as spent:
-        time.sleep(0.01)
-    assert spent["seconds"] == spent["seconds_explanation"] >= 0.01
-
-
-def test_everything_is_as_before_when_it_fails(slow):
-    model, _ = slow
-    explainer = AOSA(stride=8, box=8)
-    masks = explainer.masks
-
-    with pytest.raises(RuntimeError), timed(explainer, model):
-        raise RuntimeError
-    assert explainer.masks is masks
-    assert not model.network._forward_hooks

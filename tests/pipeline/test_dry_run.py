@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 
 from aosa.config import quoted
-from aosa.pipeline import plan
 from tests.running import Ended, common_options, run
 
 
 @pytest.fixture
 def dry(tmp_path, monkeypatch):
     """Runs a stage with dry_run=true, which must leave nothing behind but its log."""
-    monkeypatch.setattr(plan, "_probed", {})
 
     def call(stage: str, *overrides: str) -> Ended:
         before = made(tmp_path)
@@ -43,7 +41,7 @@ def test_explain_counts_what_is_not_there(dry, tmp_path):
 def test_evaluate_counts_records_and_the_maps_they_need(dry):
     ended = dry("evaluate", "explainer=random", "limit=4", "metric=deletion_insertion", "metric.steps=9")
     assert ended.status == 0, ended.err
-    assert "in all: 4 maps and 4 records to make\n  forward passes: 80 clips" in ended.out
+    assert "in all: 4 maps and 4 records to make\n  forward passes: 84 clips" in ended.out
     alone = dry("evaluate", "metric=accuracy", "limit=4")
     assert re.search(r"moving_shapes / r3d_tiny / accuracy +4 +0 ", alone.out)
     assert "in all: 0 maps and 4 records to make\n  forward passes: 4 clips" in alone.out

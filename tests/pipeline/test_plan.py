@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from aosa.config import quoted
-from aosa.explainers import EP3D
+from aosa.explainers import Explainer
 from aosa.pipeline import plan
+from aosa.pipeline.bench.passes import Pass
 from tests.running import Ended, common_options, own_configs, run
 
 
@@ -18,7 +19,6 @@ def reproduce(tmp_path, monkeypatch):
     """Runs the small experiment of two explainers on six clips."""
     directory = own_configs(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(plan, "_probed", {})
 
     def call(*more: str) -> Ended:
         return run("reproduce", "--config-dir", str(directory), *common_options(tmp_path / "out"), *more)
@@ -45,8 +45,8 @@ def test_the_plan_counts_and_makes_nothing(reproduce, tmp_path):
     ended = reproduce("experiment=own", "dry_run=true")
     assert ended.status == 0, ended.err
     rows = re.findall(r"moving_shapes / own_net / (\w+) +(\d+) +(\d+) +(\d+) f( \+ 1 b)?", ended.out)
-    # Grad-CAM's gradients stop at a layer; what is drawn at random needs no pass at all.
-    assert rows == [("grad_cam", "6", "6", "1", ""), ("random", "6", "6", "0", "")]
+    # What is drawn at random needs no pass at all.
+    assert rows == [("grad_cam", "6", "6", "1", " + 1 b"), ("random", "6", "6", "0", "")]
     assert "in all: 12 maps and 36 records to make" in ended.out
     assert "GB free" in ended.out
     assert results(tmp_path / "out") == []
@@ -59,21 +59,26 @@ def test_what_is_there_needs_not_be_made(reproduce):
     assert "in all: 2 maps and 6 records to make" in part
 
 
-def test_long_runs_are_extrapolated(reproduce, write, monkeypatch):
-    """2000 iterations are planned, and five are made."""
-    steps = []
-    whole = EP3D.masks
+def test_a_plan_makes_three_passes_and_no_map(reproduce, write, monkeypatch):
+    """Whatever the number of explainers: 2000 iterations, 196 masks and the rest are counted, not run."""
+    made: list[Pass] = []
+    replay = plan.replay
 
-    def counted(self, *args):
-        steps.append(self.iterations)
-        return whole(self, *args)
+    def counted(model, passes):
+        made.extend(passes)
+        replay(model, passes)
 
-    monkeypatch.setattr(EP3D, "masks", counted)
-    write("long", "grids: [{dataset: moving_shapes, models: [own_net], explainers: [ep3d], metrics: []}]")
+    monkeypatch.setattr(plan, "replay", counted)
+    monkeypatch.setattr(Explainer, "__call__", None)
+    names = "[ep3d, aosa, osa, lime3d, smooth_grad]"
+    write("long", f"grids: [{{dataset: moving_shapes, models: [own_net], explainers: {names}, metrics: []}}]")
     ended = reproduce("experiment=long", "dry_run=true")
     assert ended.status == 0, ended.err
-    assert max(steps) <= 4
-    assert re.search(r"ep3d +300 +300 +2000 f \+ 2000 b", ended.out)
+    rows = dict(re.findall(r"own_net / (\w+) +300 +300 +(\d+ f(?: \+ \d+ b)?)", ended.out))
+    assert rows == {
+        "ep3d": "2000 f + 2000 b", "aosa": "17 f", "osa": "1537 f", "lime3d": "1000 f", "smooth_grad": "50 f + 50 b"
+    }  # fmt: skip
+    assert made == [Pass(1, None), Pass(1, None), Pass(1, "clip")]
 
 
 def test_without_videos_and_weights_the_plan_is_of_one_clip(reproduce, write, tmp_path):
@@ -84,7 +89,7 @@ def test_without_videos_and_weights_the_plan_is_of_one_clip(reproduce, write, tm
     root = f"data_root={quoted(str(tmp_path / 'none'))}"
     ended = reproduce("experiment=absent", "dry_run=true", "checkpoint=nowhere.pth", root)
     assert ended.status == 0, ended.err
-    assert re.search(r"ucf101 / own_net / grad_cam +\? +\? +1 f ", ended.out)
+    assert re.search(r"ucf101 / own_net / grad_cam +\? +\? +1 f \+ 1 b ", ended.out)
     assert "in all (without 1 rows whose videos are not there): 0 maps and 0 records to make" in ended.out
     assert "nowhere.pth" in ended.out
     assert "ucf101: dataset.root=" in ended.out

@@ -135,7 +135,7 @@ def test_similarities_join_other_tubes(compat: str | None) -> None:
     clip, spec = moving_clip(), SPEC
     options = {**OPTIONS, "stride": 4, "box": 8, "compat": compat, "displacement": "flow", "neighbours": 2}
     groups = {
-        name: AdaptiveMasks(**{**options, "similarity": name})(clip, spec).groups
+        name: AdaptiveMasks(**{**options, "similarity": name}).masks(clip, spec).groups
         for name in ("cosine", "norm_cosine", "norm")
     }
     assert (groups["cosine"] != groups["norm_cosine"]).any()
@@ -177,7 +177,7 @@ def test_the_authors_round_later_starts_towards_zero(monkeypatch: pytest.MonkeyP
     clip, spec = drifting(), InputSpec(frames=6, size=(48, 64))
     options = {**OPTIONS, "neighbours": 0, "box": 4}
     for compat, stride, right in (("authors", 3, 1), ("authors", None, 2), (None, 3, 2)):
-        masks = AdaptiveMasks(**{**options, "compat": compat, "temporal_stride": stride})(clip, spec)
+        masks = AdaptiveMasks(**{**options, "compat": compat, "temporal_stride": stride}).masks(clip, spec)
         assert masks.boxes[0, :3, 2].tolist() == [2, 2 + right, 2 + 2 * right]
 
 
@@ -191,9 +191,9 @@ def drifting(t: int = 6) -> Clip:
 
 def test_masks_start_on_every_nth_frame() -> None:
     clip, spec = drifting(), InputSpec(frames=6, size=(48, 64))
-    first = AdaptiveMasks(**{**OPTIONS, "neighbours": 0})(clip, spec)
+    first = AdaptiveMasks(**{**OPTIONS, "neighbours": 0}).masks(clip, spec)
     assert len(first) == 48
-    masks = AdaptiveMasks(**{**OPTIONS, "temporal_stride": 2})(clip, spec)
+    masks = AdaptiveMasks(**{**OPTIONS, "temporal_stride": 2}).masks(clip, spec)
     assert len(masks) == 3 * 48
     there = masks.boxes[..., 1] > 0
     for i, start in enumerate((0, 2, 4)):
@@ -203,7 +203,7 @@ def test_masks_start_on_every_nth_frame() -> None:
     np.testing.assert_array_equal(masks.boxes[:48], first.boxes)
     assert (masks.groups[:48, 1:] >= 48).any()  # tubes of all starts are compared
     for stride, starts in ((5, 2), (6, 1)):
-        assert len(AdaptiveMasks(**{**OPTIONS, "temporal_stride": stride})(clip, spec)) == 48 * starts
+        assert len(AdaptiveMasks(**{**OPTIONS, "temporal_stride": stride}).masks(clip, spec)) == 48 * starts
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,9 @@ def test_later_anchors_only_where_no_tube_is(
     monkeypatch.setattr("aosa.removal.tubes.optical_flow", lambda *_, **__: constant_flow(dx, 0, size=(48, 64)))
     clip, spec = drifting(), InputSpec(frames=6, size=(48, 64))
     options = {**OPTIONS, "box": 6, "neighbours": 0, "temporal_stride": 3, "compat": compat}
-    masks = AdaptiveMasks(**{**options, "uncovered": compat is None})(clip, spec)  # the authors' code has no other
+    masks = AdaptiveMasks(**{**options, "uncovered": compat is None}).masks(
+        clip, spec
+    )  # the authors' code has no other
     starts = masks.boxes[48:, 3, [0, 2]] + 3
     assert starts.tolist() == [[y, x] for y in range(4, 48, 8) for x in columns]
 
@@ -277,7 +279,7 @@ def test_raft_gives_pixels_of_the_clip_whatever_size_it_wants(fake_raft: Path) -
 
 def test_tubes_follow_raft(fake_raft: Path) -> None:
     options = {**OPTIONS, "neighbours": 0, "flow": "raft_small", "flow_weights": str(fake_raft)}
-    masks = AdaptiveMasks(**options)(moving_clip(), SPEC)
+    masks = AdaptiveMasks(**options).masks(moving_clip(), SPEC)
     centres = masks.boxes[0, :2, :2].mean(axis=1)
     assert masks.boxes[0, 1, :2].tolist() == [2, 18]  # 4 + 32·24/128, ± 8
     assert centres[0] < centres[1]
@@ -310,12 +312,12 @@ def test_a_union_holds_each_mask_and_its_neighbours() -> None:
     spec = InputSpec(frames=4, size=(112, 112))
     frames = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3)).astype(np.uint8)
     clip = Clip(id="x", frames=torch.from_numpy(frames))
-    masks = AdaptiveMasks(**OPTIONS)(clip, spec)
+    masks = AdaptiveMasks(**OPTIONS).masks(clip, spec)
     assert len(masks) == 196
     assert masks.groups.shape == (196, 4)
     assert (masks.groups[:, 0] == np.arange(196)).all()
     assert not (masks.groups[:, 1:] == np.arange(196)[:, None]).any()
-    single = AdaptiveMasks(**{**OPTIONS, "neighbours": 0})(clip, spec)
+    single = AdaptiveMasks(**{**OPTIONS, "neighbours": 0}).masks(clip, spec)
     whole = masks.occluded(0, 196)
     assert (whole >= single.occluded(0, 196)).all()
 
@@ -351,4 +353,4 @@ def test_no_seed_reproduces_the_authors_random_neighbours() -> None:
 def test_more_neighbours_than_anchors() -> None:
     clip = Clip(id="x", frames=torch.zeros(2, 16, 16, 3, dtype=torch.uint8))
     with pytest.raises(ConfigError, match=r"explainer\.stride=8 leaves 4 anchors"):
-        AdaptiveMasks(**{**OPTIONS, "neighbours": 4})(clip, InputSpec(frames=2, size=(16, 16)))
+        AdaptiveMasks(**{**OPTIONS, "neighbours": 4}).masks(clip, InputSpec(frames=2, size=(16, 16)))

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 from aosa.clip import Clip
 from aosa.config import build
 from aosa.models.base import VideoModel
-from aosa.pipeline.bench.explainers import composed_with
+from aosa.pipeline.bench.explainers import compose_with
 from aosa.pipeline.bench.passes import Pass, replay
 from aosa.pipeline.bench.references import NoReference, reference
 from aosa.pipeline.bench.timing import warm
@@ -27,7 +27,7 @@ def rows(config: DictConfig, model: VideoModel, clip: Clip) -> Iterator[dict[str
     """Seconds and GFLOPs of one clip, and where ``reference`` names the clones, the published implementation's in the
     same run."""
     for name in config.models:
-        composed = composed_with(config, f"model={name}")
+        composed = compose_with(config, f"model={name}")
         own: VideoModel = build(composed.model)
         shape = (3, own.spec.frames, *own.spec.size)
         row = {"model": name, "input": "×".join(map(str, shape[1:])), "gflops": gflops(own.network, shape)}
