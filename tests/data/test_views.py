@@ -184,9 +184,7 @@ def test_views_of_a_file_are_what_each_alone_gives_and_decoded_once(gradient, mo
     decoded = []
     original = decode.VideoFile
     gradient.load(gradient.entries[0], SPEC)  # frames are counted once, whatever the views
-    monkeypatch.setattr(
-        decode, "VideoFile", lambda path, *args: decoded.append(path) or original(path, *args)
-    )
+    monkeypatch.setattr(decode, "VideoFile", lambda path, *args: decoded.append(path) or original(path, *args))
     clips = list(gradient.load_views(gradient.entries[0], SPEC, Views(3, 3)))
     assert len(decoded) == 1
     assert [corner(c) for c in clips] == [(f, x, 0) for f in (0, 2, 5) for x in (0, 8, 16)]
