@@ -60,12 +60,12 @@ def test_the_span_counts_source_frames() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frames": 0}, "frames and interval must be at least 1, got 0 and 1"),
-        ({"interval": 0}, "frames and interval must be at least 1, got 16 and 0"),
+        ({"frames": 0}, "model.spec.frames=0: give a whole number of at least 1"),
+        ({"interval": 0}, "model.spec.interval=0: give a whole number from 1 to"),
         ({"size": [112]}, r"model\.spec\.size must be \[height, width\], got \[112\]"),
         ({"size": [0, 112]}, r"model\.spec\.size must be"),
-        ({"mean": [0.5]}, "need three values each"),
-        ({"std": [0.2, 0.0, 0.2]}, "std above 0"),
+        ({"mean": [0.5]}, "need three numbers each"),
+        ({"std": [0.2, 0.0, 0.2]}, "std must be above 0"),
         ({"resize": "long"}, "must be short or squash, got 'long'"),
         ({"short": 111}, r"model\.spec\.short is 111, smaller than the crop \[112, 112\]"),
     ],

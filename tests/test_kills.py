@@ -13,6 +13,9 @@ from tests import kills
 from tests.running import ROOT
 
 
+pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="there is no /proc to find processes by")
+
+
 @pytest.mark.e2e
 def test_killed_and_started_again_gives_the_same_bytes_and_leaves_nothing_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.kills", "N=6", "SEED=3", f"FOLDER={tmp_path / 'kills'}"]

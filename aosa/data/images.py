@@ -23,7 +23,9 @@ from aosa.data.image_range import ImageRange
 from aosa.errors import VideoError
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-MAX_PIXELS = 1 << 26  # of one image: twice those of an 8K video
+# Of an image or a frame: twice the pixels of 8K film. As RGB so many take 200 MB, and 100 MB for each frame that a
+# decoder holds.
+MAX_PIXELS = 8192 * 8192
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 # What the names of frames, and of what often lies beside them, have before or after the number.

@@ -15,10 +15,9 @@ from av.format import Flags
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from aosa.data.image_range import ImageRange
+from aosa.data.images import MAX_PIXELS
 from aosa.errors import VideoError
 
-# Twice the pixels of 8K film (8192×4320). One frame of so many takes 200 MB as RGB, and each of the decoder's 100 MB.
-MAX_PIXELS = 8192 * 8192
 # FFmpeg's own way: the bytes are those of its program and of OpenCV.
 _SCALING = Interpolation.BICUBIC
 # What a broken file makes PyAV raise.

@@ -73,7 +73,7 @@ class VideoList(FileDataset):
         times: unit of columns called ``start`` and ``end``: ``seconds`` or ``frames`` (from 0; the end is left out).
         classes: only these; None = all.
         per_class, seed, manifest: see `aosa.data.choose.Choice`.
-        name, window, index, interval, class_map, short_videos: see `aosa.data.files.FileDataset`.
+        name, window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
 
     Videos that are not there are ``problems``, not errors; so are those of a class that `class_names` lack, without a
     label where others have one, with a start that is not before the end, of a path that leads out of the root, or
@@ -102,8 +102,9 @@ class VideoList(FileDataset):
         interval: int | None = None,
         class_map: str | Path | Mapping[str, str] | None = None,
         short_videos: str = "refuse",
+        damaged_videos: str = "refuse",
     ) -> None:
-        super().__init__(root, name, window, index, interval, class_map, short_videos)
+        super().__init__(root, name, window, index, interval, class_map, short_videos, damaged_videos)
         check_choice("dataset", delimiter=(delimiter, ("auto", *DELIMITERS)), times=(times, ("seconds", "frames")))
         check_choice("dataset", labels=(labels, ("auto", "names", "from_0", "from_1")))
         choice = Choice(per_class, seed, manifest)

@@ -113,17 +113,18 @@ def check_common(config: DictConfig) -> None:
         if value == "":
             raise ConfigError(f"{key} is empty: give a value")
     for key in ("data_root", "output_root"):
-        folder_text(key, config[key], home=key == "data_root")
-    check_choice("", precision=(config.precision, ("fp32", "bf16", "fp16")))
-    batch_size = None if config.batch_size == "auto" else config.batch_size
+        if key in config:
+            folder_text(key, config[key], home=key == "data_root")
+    check_choice("", precision=(config.get("precision", "fp32"), ("fp32", "bf16", "fp16")))
+    batch_size = None if config.get("batch_size") == "auto" else config.get("batch_size")
     check_whole(
         "",
         batch_size=(batch_size, 1, MOST_CLIPS),
-        limit=(config.limit, 1),
-        threads=(config.threads, 1, 1024),
-        seed=(config.seed, 0),
+        limit=(config.get("limit"), 1),
+        threads=(config.get("threads"), 1, 1024),
+        seed=(config.get("seed"), 0),
     )
-    if config.threads:
+    if config.get("threads"):
         torch.set_num_threads(config.threads)
 
 

@@ -68,9 +68,9 @@ def _check(config: DictConfig, all_units: list[Unit]) -> dict[str, str]:
     """Refuse, before hours of work and not in the midst of them, what a later stage could not use: options, figures,
     columns, claims. Returns the columns of the metrics."""
     for unit in all_units:
-        unit.evaluation("accuracy")  # of the accuracy gate
         if unit.explainer:
             unit.job.explainer  # noqa: B018  built
+        unit.evaluation("accuracy")  # of the accuracy gate
     figures_of(config, all_units)
     columns = columns_of(all_units)
     if columns:

@@ -173,7 +173,7 @@ def table(name: str) -> str:
     if not config.options:
         return "<p>No options.</p>"
     how = f"<p>As <code>{group}.&lt;option&gt;=&lt;value&gt;</code> on the command line.</p>"
-    return f"{how if group != 'parts' else ''}\n{_rows(config.options.values())}"
+    return f"{how if group not in ('parts', 'defaults') else ''}\n{_rows(config.options.values())}"
 
 
 def script(name: str, depth: int = 0) -> str:

@@ -66,7 +66,7 @@ def test_index_beyond_the_last_window():
         ({"window": "start", "index": 1}, "dataset.index=1 with dataset.window=start"),
         ({"window": "index", "index": -1}, r"dataset\.index=-1"),
         ({"interval": 0}, r"dataset\.interval=0"),
-        ({"interval": 1.5}, r"dataset\.interval=1\.5: whole numbers"),
+        ({"interval": 1.5}, r"dataset\.interval=1\.5: give a whole number from 1"),
     ],
 )
 def test_options_out_of_range(options, message):

@@ -76,6 +76,7 @@ def planned(monkeypatch, networks) -> None:
             with (
                 mock.patch.object(aosa.models, "randomise"),
                 mock.patch.object(aosa.models, "settle"),
+                mock.patch.object(aosa.VideoModel, "trial", lambda model: vars(model).update(_tried=True)),
                 mock.patch.multiple(torch.nn.init, **drawn),
             ):
                 networks[key] = build_model(job)

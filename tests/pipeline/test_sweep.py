@@ -138,7 +138,7 @@ def test_settings_of_different_columns_are_not_mixed(tmp_path):
     [
         ("column=over", "column=over: deletion_insertion has deletion, insertion, overall"),
         ("metric=accuracy", "metric=accuracy scores no maps"),
-        ("name=a/b", "name=a/b: give the sweep a name that a folder can have"),
+        ("name=a/b", "name=a/b: it names a folder; give 1 to 64 letters"),
         ("explainer.stridee=1,2", "there is no key 'explainer.stridee'"),
         ("hydra/sweeper=optunaa", "there is no hydra/sweeper=optunaa"),
     ],
