@@ -12,7 +12,6 @@ import pytest
 from tests import kills
 from tests.running import ROOT
 
-
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="there is no /proc to find processes by")
 
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aosa.clip import Clip
 from aosa.data.choose import limited
-from aosa.errors import AosaError
+from aosa.errors import AosaError, MissingDataError, VideoError
 from aosa.explainers.eb_r import EBR
 from aosa.explainers.ep3d import EP3D
 from aosa.metrics import Accuracy, DeletionInsertion, Metric, MinimalMask, PreservationRatio, Sanity
@@ -144,7 +144,7 @@ def _lines(all_units: list[Unit]) -> Iterator[Line]:
             videos = len(limited(dataset.entries, unit.job.config.limit))
             remarks += [gone] if (gone := absent(dataset)) else []
             clip = dataset.load(dataset.entries[0], model.spec)
-        except AosaError as error:
+        except (MissingDataError, VideoError) as error:
             remarks.append(f"{unit.dataset}: {str(error).splitlines()[0]}")
         if videos is not None:
             missing, unscored = videos, videos * len(unit.metrics)
