@@ -68,7 +68,11 @@ KINDS: list[tuple[str, str, Callable[[Path], Any]]] = [
         lambda folder: read_classes(folder / "list.csv", "verb"),
     ),
     ("map.yaml", "Surfing: surfing water\nBiking: Fahrrad für zwei\n", lambda f: read_class_map(f / "map.yaml")),
-    ("names.txt", "Archery\nSurfing\nCafé\n", lambda folder: read_class_names(str(folder / "names.txt"), "model.class_names")),
+    (
+        "names.txt",
+        "Archery\nSurfing\nCafé\n",
+        lambda f: read_class_names(str(f / "names.txt"), "key"),
+    ),
 ]
 
 _ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "cp1252")
