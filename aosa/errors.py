@@ -9,6 +9,10 @@ class ConfigError(AosaError):
     """A config key that is misspelt, missing, or out of range."""
 
 
+class MissingDataError(ConfigError):
+    """A data set that is not there, or not where the config says: a folder, a list, or every one of its videos."""
+
+
 class CheckpointError(AosaError):
     """A checkpoint that cannot be read safely or does not fit the network."""
 

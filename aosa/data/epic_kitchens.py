@@ -22,7 +22,7 @@ from aosa.data.files import FileDataset
 from aosa.data.image_range import ImageRange
 from aosa.data.images import find_series
 from aosa.data.preprocess import Geometry
-from aosa.errors import ConfigError
+from aosa.errors import MissingDataError
 from aosa.options import check_choice, check_whole
 
 _IMAGE = "frame_{:010d}.jpg"
@@ -146,7 +146,7 @@ class EpicKitchens(FileDataset):
             else:
                 self.entries.append(Entry(id, of[id], path, piece.video, {"segment": piece}))
         if not self.entries:
-            raise ConfigError(
+            raise MissingDataError(
                 f"dataset.root={self.root}: none of the {len(ids)} listed segments ({self.name}, "
                 f"{subset}) is there{first_of(self.problems)}"
             )

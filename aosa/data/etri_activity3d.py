@@ -14,7 +14,7 @@ from aosa.data.class_map import check_classes
 from aosa.data.files import FileDataset
 from aosa.data.tables import read_lines
 from aosa.data.video_folder import video_stem
-from aosa.errors import ConfigError
+from aosa.errors import ConfigError, MissingDataError
 from aosa.options import check_choice
 
 _NAME = re.compile(r"A(\d{3})_P(\d{3})_G(\d{3})_C(\d{3})")
@@ -97,7 +97,7 @@ class EtriActivity3D(FileDataset):
         reason = "no video of this name anywhere in the data set's folder"
         self.problems += [Problem(id, "missing", reason) for id in missing if id in of]
         if not self.entries:
-            raise ConfigError(
+            raise MissingDataError(
                 f"dataset.root={root}: none of its videos is of subset {subset} and of the classes asked for "
                 f"({len(there)} files named as A001_P001_G001_C001.mp4, {self.ignored} others){first_of(self.problems)}"
             )

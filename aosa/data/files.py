@@ -19,7 +19,7 @@ from aosa.data.image_range import ImageRange, as_video
 from aosa.data.preprocess import Geometry
 from aosa.data.video_file import file_stat
 from aosa.data.window import Window
-from aosa.errors import ConfigError, VideoError
+from aosa.errors import ConfigError, MissingDataError, VideoError
 
 
 def read_clip(
@@ -69,7 +69,7 @@ def read_views(
     """
     path = as_video(path)
     if views.crops > 1 and spec.resize == "squash":
-        raise ConfigError(f"metric.crops={views.crops}: with model.spec.resize=squash there is nothing to crop")
+        raise MissingDataError(f"metric.crops={views.crops}: with model.spec.resize=squash there is nothing to crop")
     frames = count_frames(path)
     rows = window.several(frames, spec, str(path), listed_frames(path), views)
     shown = {i for row in rows for i in row}

@@ -14,7 +14,7 @@ from aosa.data.class_map import check_classes
 from aosa.data.files import FileDataset
 from aosa.data.kinetics_lists import SUBSETS, Listed, find_annotation, read_annotation
 from aosa.data.video_folder import video_stem
-from aosa.errors import ConfigError
+from aosa.errors import ConfigError, MissingDataError
 from aosa.options import check_choice
 
 
@@ -111,7 +111,7 @@ class Kinetics(FileDataset):
                 self.problems.append(Problem(id, "missing", self._why_missing(clips[id], files, other)))
         if not self.entries:
             first = next(iter(clips.values()), listed[0])
-            raise ConfigError(
+            raise MissingDataError(
                 f"dataset.root={self.root}: none of the {len(clips)} listed videos ({self.name}) is there; the first "
                 f"is looked for as {self._below(self.folder / first.id)}.mp4"
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aosa.data.base import Problem
 from aosa.data.tables import read_json, read_rows, safe_name, whole
-from aosa.errors import ConfigError
+from aosa.errors import ConfigError, MissingDataError
 
 # What publishers call a subset, in annotations and as names of files and folders.
 SUBSETS = {"val": ("val", "validate", "validation"), "train": ("train", "training"), "test": ("test", "testing")}
@@ -60,7 +60,7 @@ def find_annotation(root: Path, subset: str) -> Path:
             raise ConfigError(f"dataset.annotations=null: {root} holds several: {files}; name one")
         if found:
             return found[0]
-    raise ConfigError(
+    raise MissingDataError(
         f"dataset.root={root}: no annotation of subset {subset} in it or in its annotations/, such as "
         f"{SUBSETS[subset][0]}.csv; or set dataset.annotations"
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aosa.errors import AosaError, ConfigError
+from aosa.errors import AosaError, MissingDataError
 from aosa.unpickle import load_plain_pickle
 
 _MOST = 1 << 26  # bytes of the file; the published one has 3.5 million
@@ -44,7 +44,7 @@ def read_pyannot(path: str | Path) -> dict[str, list[Tube]]:
         with path.open("rb") as file:
             data = load_plain_pickle(file, path, _MOST)
     except OSError:
-        raise ConfigError(f"dataset.annotations={path}: no such file") from None
+        raise MissingDataError(f"dataset.annotations={path}: no such file") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise AosaError(f"{path}: not an annotation of UCF101-24: expected a dict whose keys are names of videos")
     tubes: dict[str, list[Tube]] = {}

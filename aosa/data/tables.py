@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aosa.errors import ConfigError
+from aosa.errors import ConfigError, MissingDataError
 
 Row = dict[str, str]
 
@@ -40,7 +40,8 @@ def read_text(path: Path, key: str = "") -> str:
         key: the config key that names the file, for messages; empty where none does.
 
     Raises:
-        ConfigError: no such file, not a file (a folder, a pipe), one that cannot be read or holds zero bytes, or one
+        MissingDataError: no such file.
+        ConfigError: not a file (a folder, a pipe), one that cannot be read or holds zero bytes, or one
             of more than 512 MiB.
     """
     try:
@@ -51,7 +52,9 @@ def read_text(path: Path, key: str = "") -> str:
             raise ConfigError(f"{_where(path, key)}: {status.st_size >> 20} MiB are no list")
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{_where(path, key)}: {(error.strerror or 'cannot be read').lower()}") from None
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        reason = (error.strerror or "cannot be read").lower()
+        raise (MissingDataError if missing else ConfigError)(f"{_where(path, key)}: {reason}") from None
     except ValueError as error:  # a zero character in the path
         raise ConfigError(f"{_where(path, key)!r}: {error}") from None
     try:

@@ -14,7 +14,7 @@ from aosa.data.class_names import read_class_list
 from aosa.data.files import FileDataset
 from aosa.data.tables import read_json, read_lines
 from aosa.data.video_folder import video_stem
-from aosa.errors import ConfigError
+from aosa.errors import ConfigError, MissingDataError
 from aosa.evenly import evenly
 from aosa.options import check_choice, check_whole
 
@@ -141,7 +141,7 @@ class UCF101(FileDataset):
             self.entries += evenly(entries, limit_per_class or len(entries))
         if not self.entries:
             first = f"; the first is looked for as {path}" if number else first_of(self.problems)
-            raise ConfigError(
+            raise MissingDataError(
                 f"dataset.root={self.root}: none of the {number} listed videos "
                 f"({self.name}, layout {self.layout}, split {self.split}, {self.subset}) is there{first}"
             )
@@ -194,7 +194,7 @@ class UCF101(FileDataset):
     def _there(self, path: Path) -> Path:
         """A list that the layout needs, if it is there."""
         if not path.exists():
-            raise ConfigError(
+            raise MissingDataError(
                 f"dataset.root={self.root}: {path.relative_to(self.root)} is not there; layout {self.layout} needs it"
             )
         return path

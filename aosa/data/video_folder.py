@@ -10,7 +10,7 @@ from pathlib import Path
 from aosa.data.base import Entry, Problem
 from aosa.data.class_map import check_classes
 from aosa.data.files import FileDataset
-from aosa.errors import ConfigError
+from aosa.errors import MissingDataError
 
 EXTENSIONS = (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
@@ -64,7 +64,7 @@ class VideoFolder(FileDataset):
         for class_name in self.class_names:
             self._scan(self.root / class_name, class_name)
         if not self.entries:
-            raise ConfigError(
+            raise MissingDataError(
                 f"dataset.root={root}: no video in it or in its sub-folders "
                 f"({self.ignored} files with extensions other than {' '.join(self.extensions)})"
             )

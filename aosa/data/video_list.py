@@ -21,7 +21,7 @@ from aosa.data.path_lists import DELIMITERS, Reading, Row, read_list
 from aosa.data.tables import safe_name
 from aosa.data.video_folder import video_stem
 from aosa.data.window import Window
-from aosa.errors import ConfigError, VideoError
+from aosa.errors import ConfigError, MissingDataError, VideoError
 from aosa.options import check_choice
 
 _NUMBER = re.compile(r"(-?[0-9]+)(?:\.0+)?")
@@ -163,7 +163,7 @@ class VideoList(FileDataset):
         self.problems += wrong if all_classes else []
         self.problems += [Problem(id, "missing", gone[id]) for id in absent if id in kept]
         if not self.entries:
-            raise ConfigError(
+            raise MissingDataError(
                 f"dataset.root={self.root}: none of the {len(listed)} listed videos ({self.name}) is there"
                 f"{first_of(self.problems)}"
             )

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aosa.clip import Clip
 from aosa.data.choose import limited
-from aosa.errors import AosaError
+from aosa.errors import AosaError, MissingDataError, VideoError
 from aosa.explainers import Explainer
 from aosa.explainers.base import Passes
 from aosa.metrics import Accuracy, Metric
@@ -163,7 +163,7 @@ def _lines(all_units: list[Unit]) -> Iterator[Line]:
             videos = len(limited(dataset.entries, unit.job.config.limit))
             remarks += [gone] if (gone := absent(dataset)) else []
             clip = dataset.load(dataset.entries[0], model.spec)
-        except AosaError as error:
+        except (MissingDataError, VideoError) as error:
             remarks.append(f"{unit.dataset}: {str(error).splitlines()[0]}")
         if videos is not None:
             missing, unscored = videos, videos * len(unit.metrics)

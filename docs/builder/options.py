@@ -99,6 +99,8 @@ def read(name: str) -> Config:
         if parent == "_self_":
             _take(config, written)
             config.raw |= plain
+        elif isinstance(parent, str) and parent.startswith("defaults/"):
+            continue  # of another key, which has a page of its own
         elif isinstance(parent, str):
             inherited = read(f"{group}/{parent}" if group else parent)
             _take(config, inherited.options)

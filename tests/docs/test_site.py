@@ -143,7 +143,7 @@ def flat(content: dict[str, object], prefix: str = "") -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("name", [n for n in CONFIGS if n.split("/")[0] not in ("experiment", "parts")])
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n.split("/")[0] not in ("experiment", "parts", "defaults")])
 def test_options_are_those_that_hydra_composes(name):
     """Inherited ones with the value that they have in the end; each with a meaning."""
     group, _, config = name.partition("/")

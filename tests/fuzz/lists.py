@@ -11,10 +11,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from aosa.data.class_map import read_class_map
+from aosa.data.class_names import read_class_names
 from aosa.data.epic_lists import add_boxes, read_classes, read_segments
 from aosa.data.kinetics_lists import read_annotation
 from aosa.data.ucf101 import UCF101
-from aosa.models import read_class_names
 from tests.fuzz.generate import examples
 from tests.fuzz.mutate import mutate
 
@@ -68,7 +68,11 @@ KINDS: list[tuple[str, str, Callable[[Path], Any]]] = [
         lambda folder: read_classes(folder / "list.csv", "verb"),
     ),
     ("map.yaml", "Surfing: surfing water\nBiking: Fahrrad für zwei\n", lambda f: read_class_map(f / "map.yaml")),
-    ("names.txt", "Archery\nSurfing\nCafé\n", lambda folder: read_class_names(str(folder / "names.txt"))),
+    (
+        "names.txt",
+        "Archery\nSurfing\nCafé\n",
+        lambda f: read_class_names(str(f / "names.txt"), "key"),
+    ),
 ]
 
 _ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "cp1252")
