@@ -297,10 +297,12 @@ class VideoModel:
         return h.hexdigest()
 
     def identity(self) -> dict[str, object]:
-        """What of the model changes a map (not the device, not the batch size)."""
+        """What of the model changes a map (not the device, not the batch size). A network is told by the name of its
+        class and, where that has one, its ``version``: raise it when a fix changes what the network gives."""
+        kind = type(self.network)
         return {
             "name": self.name,
-            "network": f"{type(self.network).__module__}.{type(self.network).__qualname__}",
+            "network": {"name": kind.__name__, "version": getattr(kind, "version", 1)},
             "weights": self.digest(),
             "class_names": self.class_names,
             "spec": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.spec).items()},

@@ -22,7 +22,7 @@ from aosa.clip import Clip
 from aosa.config import build, folder_text, plain
 from aosa.data.base import Entry, VideoDataset
 from aosa.data.choose import limited
-from aosa.errors import CheckpointError, ConfigError, VideoError
+from aosa.errors import AosaError, CheckpointError, ConfigError, VideoError
 from aosa.explainers.base import Explainer
 from aosa.files import write_csv
 from aosa.hints import check_type
@@ -195,7 +195,7 @@ class Job:
         known = ("device", "batch_size", "checkpoint", "weights", "weights_key", "class_names", "hint", *PLAIN_CALL)
         options = OmegaConf.to_container(self.config.model, resolve=True)
         assert isinstance(options, dict)
-        return {**self.model.identity(), "options": {k: v for k, v in options.items() if k not in known}}
+        return {**self.model.identity(), "options": _values({k: v for k, v in options.items() if k not in known})}
 
     @cached_property
     def maps(self) -> MapFolder:
@@ -342,6 +342,13 @@ class Job:
         raise ConfigError(f"target={self.config.target}: model {self.model.name} has no such class; {hint}")
 
 
+def _values(config: Any) -> Any:
+    """A plain config without the paths of its classes: moving a class changes no identity."""
+    if isinstance(config, dict):
+        return {key: _values(value) for key, value in config.items() if key != "_target_"}
+    return [_values(value) for value in config] if isinstance(config, list) else config
+
+
 def mapped(dataset: VideoDataset, class_name: str) -> str:
     """The model's name of a class, by the data set's class map if it has one."""
     return getattr(dataset, "class_map", {}).get(class_name, class_name)
@@ -405,7 +412,7 @@ def walk(
                 bar.close()
                 raise memory from None
             failed += 1
-            reason = str(error) if type(error).__module__.startswith("aosa") else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, AosaError) else f"{type(error).__name__}: {error}"
             folder.fail(entry.id, stage, str(as_cell(reason)))
             log(made=made, failed=failed)
             tqdm.write(f"failed: {entry.id}: {reason}", file=sys.stderr)
