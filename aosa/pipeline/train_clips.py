@@ -158,7 +158,12 @@ class Clips(Dataset[Item]):
             collate_fn=_collate,  # type: ignore[arg-type]
             worker_init_fn=partial(_begin, probed) if workers else None,
         )
-        for batch in loader:
+        threads = cv2.getNumThreads()
+        if workers:
+            cv2.setNumThreads(1)  # a forked process would wait for OpenCV's threads, which it does not have
+        batches = iter(loader)
+        cv2.setNumThreads(threads)
+        for batch in batches:
             probed.update(batch.probed)
             yield batch
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -403,6 +405,24 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     for workers in (0, 2):
         train.run(config(tmp_path / str(workers), epochs=1, crop="random", window="random", workers=workers))
     assert sha(folder(tmp_path / "0") / "best.safetensors") == sha(folder(tmp_path / "2") / "best.safetensors")
+
+
+FORKED = """
+import cv2
+import numpy as np
+from pathlib import Path
+from aosa.pipeline import train
+from tests.pipeline.test_train import config
+
+cv2.setNumThreads(4)
+cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.float32), (31, 31), 5)  # starts OpenCV's threads
+raise SystemExit(train.run(config(Path({folder!r}), epochs=1, workers=1)))
+"""
+
+
+def test_workers_do_not_wait_for_the_threads_of_their_parent(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", FORKED.format(folder=str(tmp_path))]
+    assert subprocess.run(script, cwd=Path(__file__).parents[2], timeout=300, capture_output=True).returncode == 0
 
 
 def test_bf16_learns_and_rounds(tmp_path: Path) -> None:
