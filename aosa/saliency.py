@@ -61,7 +61,7 @@ class SaliencyMap:
         Args:
             new: T×H×W floating numbers.
         """
-        return replace(self, values=new)
+        return replace(self, values=new)  # type: ignore[arg-type]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.values.numpy(), dtype, copy=copy)

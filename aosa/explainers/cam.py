@@ -38,7 +38,7 @@ class CAM(Explainer):
     relu: bool = option(True, "drop negative values")
 
     @property
-    def signed(self) -> bool:
+    def signed(self) -> bool:  # type: ignore[override]
         """What lowers the class is below 0, unless ReLU drops it."""
         return not self.relu
 

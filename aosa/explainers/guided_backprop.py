@@ -35,7 +35,7 @@ class GuidedBackprop(Explainer):
     output: str = option("logit", "what is differentiated", choices=OUTPUTS)
 
     @property
-    def signed(self) -> bool:
+    def signed(self) -> bool:  # type: ignore[override]
         """Below 0, more brightness lowers the class; magnitudes have no sign."""
         return not self.absolute
 

@@ -35,7 +35,7 @@ class IntegratedGradients(Explainer):
     output: str = option("logit", "what is differentiated", choices=OUTPUTS)
 
     @property
-    def signed(self) -> bool:
+    def signed(self) -> bool:  # type: ignore[override]
         """A share of f(x) − f(x₀); magnitudes have no sign."""
         return not self.absolute
 

@@ -111,7 +111,7 @@ class RemovalMethod(Explainer):
     )
 
     @property
-    def signed(self) -> bool:
+    def signed(self) -> bool:  # type: ignore[override]
         """Coefficients, Shapley values and differences are; a mean score, or 1 − a score, is not."""
         return self.summary in ("linear", "shapley", "difference")
 

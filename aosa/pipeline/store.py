@@ -12,6 +12,7 @@ from typing import Any
 
 import blosc2
 import numpy as np
+import torch
 import yaml
 from omegaconf import DictConfig
 
@@ -182,7 +183,7 @@ class MapFolder(Folder):
         super().__init__(path, identity)
         self.size, self.names = size, names
 
-    def save(self, clip: str, saliency: SaliencyMap, meta: dict[str, object]) -> None:
+    def save(self, clip: str, saliency: SaliencyMap, meta: Mapping[str, object]) -> None:
         """Store a map, see `save_map`."""
         save_map(self.file(clip), saliency, meta)
 
@@ -323,7 +324,7 @@ def _unpack(path: str | Path, array: Any, meta: dict[str, Any]) -> tuple[Salienc
         raise _damaged(path, "its checksum differs")
     if not np.isfinite(values).all():
         raise _damaged(path, "it holds NaN or infinity")
-    return SaliencyMap(values, meta["target"], meta.get("signed", False)), meta
+    return SaliencyMap(torch.from_numpy(values), meta["target"], meta.get("signed", False)), meta
 
 
 def _open(path: str | Path) -> tuple[Any, dict[str, Any]]:
