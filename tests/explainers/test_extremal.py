@@ -99,7 +99,7 @@ class Place(nn.Module):
 @pytest.mark.parametrize("method", [EP3D, STEP, EP3DEvenly, EP3DGaussian])
 def test_finds_the_only_place_that_the_network_looks_at(method: type[EP3D]) -> None:
     model, clip = VideoModel(Place(), SPEC, device="cpu"), moving_clip(SPEC)
-    mask = method(areas=[0.1], iterations=60, sigma=5)(model, clip, 0)
+    mask = method(areas=[0.1], iterations=60, sigma=5)(model, clip, 0).values
     inside = torch.zeros(mask.shape, dtype=torch.bool)
     inside[1:3, 6:18, 6:18] = True
     assert float(mask[inside].mean()) > float(mask[~inside].mean()) + 0.3
