@@ -68,7 +68,7 @@ def per_cell(volume: np.ndarray) -> np.ndarray:
 )
 def test_on_an_affine_model_each_segment_has_its_own_share(explainer, removal: str) -> None:
     lost, _, _ = contributions(removal)
-    saliency = explainer(removal=removal)(affine_model(), moving_clip(), 1).numpy()
+    saliency = explainer(removal=removal)(affine_model(), moving_clip(), 1).values.numpy()
     np.testing.assert_allclose(saliency, per_cell(lost)[CELLS], atol=2e-6)
     assert saliency.min() < -1e-3  # signs are kept
 
