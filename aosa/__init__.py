@@ -5,7 +5,7 @@ model = aosa.load_model("r3d50", checkpoint="save_200.pth", num_classes=101)
 clip = aosa.load_clip("clip.avi", model.spec)
 saliency = aosa.explainers.AOSA(stride=8, box=16, neighbours=3)(model, clip, target=15)
 aosa.overlay(clip, saliency).save("overlay.mp4")
-scores = aosa.metrics.DeletionInsertion()(model, clip, saliency, target=15)
+scores = aosa.metrics.DeletionInsertion()(model, clip, saliency)
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aosa.models.base import VideoModel
     from aosa.pipeline.store import load_map, save_map
     from aosa.report.overlay import contact_sheet, overlay
+    from aosa.saliency import SaliencyMap
 
 try:
     __version__ = version("aosa")
@@ -32,6 +33,7 @@ except PackageNotFoundError:
 __all__ = [
     "Clip",
     "InputSpec",
+    "SaliencyMap",
     "VideoModel",
     "contact_sheet",
     "explainers",
@@ -46,6 +48,7 @@ __all__ = [
 _HOMES = {
     "Clip": "aosa.clip",
     "InputSpec": "aosa.clip",
+    "SaliencyMap": "aosa.saliency",
     "VideoModel": "aosa.models.base",
     "contact_sheet": "aosa.report.overlay",
     "load_clip": "aosa.data",

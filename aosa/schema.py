@@ -27,6 +27,7 @@ NUMBER = Kind("a number", lambda v: isinstance(v, int | float) and not isinstanc
 WHOLE = Kind("a whole number from 0", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0)
 POSITIVE = Kind("a number from 0", lambda v: NUMBER.fits(v) and v >= 0)
 SHARE = Kind("a number from 0 to 1", lambda v: NUMBER.fits(v) and 0 <= v <= 1)
+FLAG = Kind("true or false", lambda v: isinstance(v, bool))
 TEXT = Kind("a text", lambda v: isinstance(v, str))
 SHA256 = Kind("a sha256", lambda v: isinstance(v, str) and len(v) == 64 and set(v) <= set("0123456789abcdef"))
 

@@ -169,7 +169,7 @@ def game() -> Figure:
     model = load_model("r3d_tiny", device="cpu")
     clip = example(model)
     target, x = class_of(model, clip), clip.tensor(model.spec)
-    rank, voxels = ranks(GradCAM()(model, clip, target))
+    rank, voxels = ranks(GradCAM()(model, clip, target).values)
     steps = [round(share * voxels / 28) for share in STEPS]
     rows: dict[str, list[Pixels]] = {"Deletion": [], "Insertion": []}
     notes: dict[str, list[str]] = {name: [] for name in rows}

@@ -20,10 +20,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from aosa import Clip, VideoModel
+from aosa import Clip, SaliencyMap, VideoModel
 from aosa.config import build, compose, config_dir
 from tests.explainers.test_pairs import MODELS, UNDEFINED, small
 
@@ -150,7 +151,7 @@ def clip_of(id: str, model: VideoModel) -> Clip:
     return clip
 
 
-def make_map(explainer: str, options: list[str], model: VideoModel, clip: Clip) -> Tensor:
+def make_map(explainer: str, options: list[str], model: VideoModel, clip: Clip) -> SaliencyMap:
     config = compose("explain", [f"explainer={explainer}", *(f"explainer.{o}" for o in options)])
     return build(config.explainer)(model, clip, clip.label)
 
@@ -208,9 +209,9 @@ def known_map(clip: Clip) -> Tensor:
     return torch.rand(clip.size, generator=torch.Generator().manual_seed(0)) + 0.5 * clip.truth
 
 
-def digest(values: Tensor, samples: int = 32) -> dict[str, Any]:
+def digest(values: ArrayLike, samples: int = 32) -> dict[str, Any]:
     """sha256 of the bytes, and some numbers of them, rounded to 6 digits."""
-    array = np.ascontiguousarray(values.numpy())
+    array = np.ascontiguousarray(values)
     flat = array.astype(np.float64).ravel()
     # A step that shares no factor with the sides, so that the samples lie all over.
     chosen = flat[np.arange(samples) * 7919 % flat.size] if flat.size > samples else flat

@@ -14,6 +14,7 @@ from aosa.clip import Clip, InputSpec
 from aosa.errors import AosaError
 from aosa.fields import Options
 from aosa.models.base import VideoModel
+from aosa.saliency import SaliencyMap
 
 
 class Passes(NamedTuple):
@@ -34,19 +35,22 @@ class Explainer(Options, ABC):
     """``explainer(model, clip, target=None)`` gives a map. A subclass is a dataclass whose fields are its options.
 
     Its work has two parts: `prepare` is what needs no network (flow, tubes, super-voxels), `explain` the rest.
+
+    `signed` says whether 0 means something in its maps, so that what is below 0 speaks against the class; a property
+    where that depends on an option.
     """
 
     owner: ClassVar[str] = "explainer"
+    signed: ClassVar[bool] = False
 
-    def __call__(self, model: VideoModel, clip: Clip, target: int | None = None, prepared: Any = None) -> Tensor:
+    def __call__(self, model: VideoModel, clip: Clip, target: int | None = None, prepared: Any = None) -> SaliencyMap:
         """The saliency map of `clip` for class `target`.
 
         Args:
             prepared: what `prepare` gave for this clip; None = it is called here.
 
         Returns:
-            float32 T×H×W on the CPU, finite, larger = more important. The class explained is kept as
-            its attribute ``target``.
+            a map of the clip's size, its values finite, larger = more important.
 
         Raises:
             ConfigError: target out of range, or a model this explainer is not defined for.
@@ -56,16 +60,15 @@ class Explainer(Options, ABC):
         if prepared is None:
             prepared = self.prepare(clip, model.spec)
         with model.frozen():
-            saliency = self.explain(model, clip, target, prepared)
-        saliency = saliency.detach().to("cpu", torch.float32).contiguous()
-        if not torch.isfinite(saliency).all():
+            saliency = SaliencyMap(self.explain(model, clip, target, prepared), target, self.signed)
+        values = saliency.values
+        if not torch.isfinite(values).all():
             raise AosaError(
                 f"{self.name} on clip {clip.id!r}: the map is not finite; "
                 f"the weights of {model.name} or the input hold NaN or infinity"
             )
-        if saliency.numel() > 1 and saliency.max() == saliency.min():
-            warnings.warn(f"{self.name} on clip {clip.id!r}: the map is constant ({saliency.min():g})", stacklevel=2)
-        saliency.target = target  # type: ignore[attr-defined]
+        if values.numel() > 1 and values.max() == values.min():
+            warnings.warn(f"{self.name} on clip {clip.id!r}: the map is constant ({values.min():g})", stacklevel=2)
         return saliency
 
     def check(self, model: VideoModel) -> None:
@@ -86,7 +89,8 @@ class Explainer(Options, ABC):
 
     @abstractmethod
     def explain(self, model: VideoModel, clip: Clip, target: int, prepared: Any) -> Tensor:
-        """The method itself; called with the model in evaluation mode, parameters not requiring gradients.
+        """The method itself: the values of the map, T×H×W; called with the model in evaluation mode, parameters not
+        requiring gradients.
 
         Args:
             prepared: what `prepare` gave.

@@ -37,6 +37,11 @@ class CAM(Explainer):
     output: str = option("logit", "what is differentiated", choices=OUTPUTS)
     relu: bool = option(True, "drop negative values")
 
+    @property
+    def signed(self) -> bool:  # type: ignore[override]
+        """What lowers the class is below 0, unless ReLU drops it."""
+        return not self.relu
+
     def check(self, model: VideoModel) -> None:
         """Costs a forward pass."""
         check_layer_gradient(model, self.layer)

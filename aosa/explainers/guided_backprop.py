@@ -34,6 +34,11 @@ class GuidedBackprop(Explainer):
     absolute: bool = option(True, "largest |·| over the channels; off keeps the sign of their sum")
     output: str = option("logit", "what is differentiated", choices=OUTPUTS)
 
+    @property
+    def signed(self) -> bool:  # type: ignore[override]
+        """Below 0, more brightness lowers the class; magnitudes have no sign."""
+        return not self.absolute
+
     def check(self, model: VideoModel) -> None:
         """Costs a forward pass."""
         check_gradient(model)

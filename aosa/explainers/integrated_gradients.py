@@ -34,6 +34,11 @@ class IntegratedGradients(Explainer):
     absolute: bool = option(False, "sum |·| over the channels; off keeps the sign")
     output: str = option("logit", "what is differentiated", choices=OUTPUTS)
 
+    @property
+    def signed(self) -> bool:  # type: ignore[override]
+        """A share of f(x) − f(x₀); magnitudes have no sign."""
+        return not self.absolute
+
     def check(self, model: VideoModel) -> None:
         check_gradient(model)
 

@@ -110,6 +110,11 @@ class RemovalMethod(Explainer):
         choices=("black", "grey", "region_mean", "blur", "inpaint", "constant", "clip_mean"),
     )
 
+    @property
+    def signed(self) -> bool:  # type: ignore[override]
+        """Coefficients, Shapley values and differences are; a mean score, or 1 − a score, is not."""
+        return self.summary in ("linear", "shapley", "difference")
+
     def prepare(self, clip: Clip, spec: InputSpec) -> Regions:
         return self.regions(clip)
 
@@ -197,8 +202,8 @@ class Removal(SegmentOptions, BernoulliOptions, RidgeOptions, LassoOptions, Remo
     The framework of REVEX (Gaya-Morey et al., section 3 and Table 2), five choices wide; `LIME3D`, `KernelSHAP3D`,
     `RISE3D`, `LOCO`, `Univariate` and `SOS` are its named methods, and another is a config that sets them otherwise.
     A sample z keeps the regions r with z_r = 1; f(z) is the score of the class, a probability by most heads. The map is
-    signed. Costs N forward passes, one more for f(x) (mean, difference of one_out, shapley) and one for f(∅), nothing
-    kept (difference of one_in, shapley).
+    signed but for the summaries ``mean`` and ``value``. Costs N forward passes, one more for f(x) (mean, difference of
+    one_out, shapley) and one for f(∅), nothing kept (difference of one_in, shapley).
 
     ``segmentation``, the R regions: ``grid``, cuboids; ``slic``, super-voxels; ``soft_grid``, nodes of a coarse grid,
     masks linear in between; ``windows``, cuboids at every half of their length, which overlap (only with one_out).

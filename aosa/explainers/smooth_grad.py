@@ -38,6 +38,11 @@ class SmoothGrad(Explainer):
     output: str = option("logit", "what is differentiated", choices=OUTPUTS)
     seed: int = option(0, "of the noise; each sample's is drawn from (seed, clip id, its number)", low=0)
 
+    @property
+    def signed(self) -> bool:  # type: ignore[override]
+        """Below 0, more brightness lowers the class; there is nothing below 0 in magnitudes and squares."""
+        return not (self.absolute or self.squared)
+
     def check(self, model: VideoModel) -> None:
         check_gradient(model)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aosa.clip import Clip
@@ -15,6 +16,7 @@ from aosa.errors import AosaError, ConfigError
 from aosa.explainers.base import Explainer, Passes
 from aosa.fields import Options
 from aosa.models.base import VideoModel
+from aosa.saliency import SaliencyMap
 from aosa.schema import NUMBER, POSITIVE, WHOLE, Kind, optional
 
 _NEEDED = {"boxes": "boxes", "segment": "the segment of the action", "truth": "the true evidence"}
@@ -35,29 +37,42 @@ class Metric(Options, ABC):
     columns: ClassVar[dict[str, str]] = {}
     weights: ClassVar[dict[str, str]] = {}
 
-    def __call__(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int | None = None) -> dict[str, object]:
+    def __call__(
+        self,
+        model: VideoModel,
+        clip: Clip,
+        saliency: SaliencyMap | Tensor | NDArray[Any],
+        target: int | None = None,
+    ) -> dict[str, object]:
         """Score one map.
 
         Args:
-            saliency: T×H×W, as an explainer gives it.
-            target: the class explained; default the one kept with the map.
+            saliency: as an explainer gives it; or a bare tensor or array, T×H×W floating numbers.
+            target: the class explained. A map has its own; a bare tensor or array does not, so it must be given.
 
         Raises:
-            ConfigError: `target` is not the class that the map explains.
+            ConfigError: `target` is not the class that the map explains, or is missing.
             AosaError: the map is not finite, constant, or not of the clip's size.
         """
-        explained = getattr(saliency, "target", None)
-        if explained is not None and target is not None and explained != target:
-            raise ConfigError(f"clip {clip.id!r}: target={target}, but the map explains class {explained}")
-        if tuple(saliency.shape) != clip.size:
-            raise AosaError(f"clip {clip.id!r}: the map is {tuple(saliency.shape)}, the clip {clip.size} (T, H, W)")
-        if not torch.isfinite(saliency).all():
+        if not isinstance(saliency, SaliencyMap):
+            if target is None:
+                raise ConfigError(
+                    f"clip {clip.id!r}: a bare {type(saliency).__name__} does not say which class it explains: give "
+                    f"target=, or a SaliencyMap as explainers give it (its with_values keeps the class)"
+                )
+            saliency = SaliencyMap(saliency, target)  # type: ignore[arg-type]
+        elif target is not None and saliency.target != target:
+            raise ConfigError(f"clip {clip.id!r}: target={target}, but the map explains class {saliency.target}")
+        values = saliency.values
+        if saliency.shape != clip.size:
+            raise AosaError(f"clip {clip.id!r}: the map is {saliency.shape}, the clip {clip.size} (T, H, W)")
+        if not torch.isfinite(values).all():
             raise AosaError(f"clip {clip.id!r}: the map holds NaN or infinity, so its voxels have no order")
-        if saliency.max() == saliency.min():
-            raise AosaError(f"clip {clip.id!r}: the map is constant ({saliency.min():g}), so its voxels have no order")
-        target = model.resolve_target(clip, explained if target is None else target)
+        if values.max() == values.min():
+            raise AosaError(f"clip {clip.id!r}: the map is constant ({values.min():g}), so its voxels have no order")
+        target = model.resolve_target(clip, saliency.target)
         with torch.no_grad(), model.frozen():
-            return {"target": target, **self.score(model, clip, saliency.to(torch.float32).cpu(), target)}
+            return {"target": target, **self.score(model, clip, values, target)}
 
     def schema(self) -> dict[str, Kind]:
         """What each key of a record holds; a metric adds those that its columns and weights do not name."""
@@ -77,7 +92,11 @@ class Metric(Options, ABC):
 
     @abstractmethod
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
-        """The metric itself."""
+        """The metric itself.
+
+        Args:
+            saliency: the values of the map, float32 T×H×W on the CPU.
+        """
 
     def passes(self, model: VideoModel, clip: Clip) -> Passes | None:
         """What a record costs at most; None where a metric does not say."""

@@ -22,6 +22,7 @@ from aosa.metrics.base import Metric
 from aosa.models import DRAWN, randomise, set_statistics
 from aosa.models.base import VideoModel
 from aosa.rng import key_seed
+from aosa.saliency import SaliencyMap
 from aosa.schema import ALL, NUMBER, TEXT, Kind, alike, listing, optional
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
@@ -75,8 +76,9 @@ class Sanity(Metric):
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         names, likeness = [], []
-        for name, other in self.maps(model, clip, target):
+        for name, made in self.maps(model, clip, target):
             names.append(name)
+            other = made.values
             constant = bool(other.max() == other.min())
             likeness.append((None, None) if constant else (spearman(saliency, other), ssim(saliency, other)))
         return {
@@ -96,7 +98,7 @@ class Sanity(Metric):
         # At most one more a stage, for the statistics of batch norm, and one to find the stages.
         return Passes(stages * (each.forward + 1) + (self.stages is None), stages * each.backward)
 
-    def maps(self, model: VideoModel, clip: Clip, target: int) -> Iterator[tuple[str, Tensor]]:
+    def maps(self, model: VideoModel, clip: Clip, target: int) -> Iterator[tuple[str, SaliencyMap]]:
         """The name of each stage, and the map once it too is random: what Fig. 8 shows."""
         randomised = copy.copy(model)
         network = randomised.network = copy.deepcopy(model.network)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aosa.clip import Clip
 from aosa.explainers import Explainer
 from aosa.models.base import VideoModel
+from aosa.saliency import SaliencyMap
 
 # Columns of a table: all of it, and its parts.
 TIMES = ("seconds", "seconds_segmentation", "seconds_inference", "seconds_explanation")
@@ -17,7 +18,7 @@ TIMES = ("seconds", "seconds_segmentation", "seconds_inference", "seconds_explan
 
 def explain_timed(
     explainer: Explainer, model: VideoModel, clip: Clip, target: int | None = None
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[SaliencyMap, dict[str, float]]:
     """A map, and the seconds that it took, without reading the video or writing the map.
 
     Returns:

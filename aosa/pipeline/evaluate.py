@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig
-from torch import Tensor
 
 from aosa.config import build
 from aosa.data.base import Entry
@@ -18,6 +17,7 @@ from aosa.pipeline.accuracy import evaluate_accuracy
 from aosa.pipeline.common import Job, check_common, choice, environment, walk
 from aosa.pipeline.plan import print_stage_plan
 from aosa.pipeline.tracking import Tracker, track, track_records
+from aosa.saliency import SaliencyMap
 
 
 def run(config: DictConfig, within: Tracker | None = None) -> int:
@@ -47,7 +47,7 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
         raise AosaError(f"{maps.path}: there are no maps; run scripts/explain.py with the same options first")
     folder.describe(config)
 
-    def load_map(entry: Entry) -> tuple[Tensor, dict[str, Any]]:
+    def load_map(entry: Entry) -> tuple[SaliencyMap, dict[str, Any]]:
         if not maps.file(entry.id).exists():
             reason = maps.failure(entry.id)
             raise AosaError(f"it has no map: {reason}" if reason else "it has no map; run explain again")

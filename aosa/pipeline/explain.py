@@ -46,7 +46,6 @@ def run(config: DictConfig, within: Tracker | None = None) -> int:
         meta = {
             "clip": entry.id,
             "fingerprint": fingerprint,
-            "target": target,
             "target_name": names[target] if names else None,
             "label": clip.label,
             "class_name": clip.class_name,

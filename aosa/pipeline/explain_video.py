@@ -87,7 +87,7 @@ def run(config: DictConfig) -> int:
     )
     overlay(clip, saliency).save(out / "overlay.mp4", fps=config.fps or _FPS)
     save_png(contact_sheet(clip, saliency, title=" · ".join(shown)), out / "contact_sheet.png")
-    save_map(out / "map.b2nd", saliency, {"clip": clip.id, "target": target, "target_name": names[target]})
+    save_map(out / "map.b2nd", saliency, {"clip": clip.id, "target_name": names[target]})
     info = {
         **identity,
         "target_name": names[target],

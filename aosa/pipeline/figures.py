@@ -33,6 +33,7 @@ from aosa.report.figures import save
 from aosa.report.grids import picture_grid
 from aosa.report.overlay import Pixels, overlay
 from aosa.report.tables import display_name, row_name
+from aosa.saliency import SaliencyMap
 
 Drawn = Iterator[tuple[str, Figure]]
 _DEFAULTS = {"columns": 4, "rows": 4}
@@ -140,7 +141,7 @@ def _stages(entry: Mapping[str, Any], all_units: list[Unit], results: Results | 
 
 def _stage_maps(
     unit: Unit, metric: Sanity, video: Entry, clip: Clip, record: Mapping[str, Any]
-) -> Iterator[torch.Tensor]:
+) -> Iterator[SaliencyMap]:
     """The map after each stage; kept beside the records, as they cost an explanation each."""
     records = unit.records("sanity")
     kept = MapFolder(records.path / "stages", records.identity)

@@ -21,6 +21,7 @@ from aosa.metrics.sanity import spearman
 from aosa.pipeline.experiment import Results, Unit, by_place
 from aosa.report.overlay import Overlay, Pixels, comparison_sheet, overlay
 from aosa.report.tables import row_key, row_name
+from aosa.saliency import SaliencyMap
 
 FPS = 8
 _CELLS = (8, 28, 28)  # T, H, W
@@ -48,7 +49,7 @@ def gallery(
             yield about | _shown(_with_map(mine, entry), entry, clip, own, f"media/{dataset}/{model}/{entry.id}", out)
 
 
-def disagreement(maps: Sequence[Tensor]) -> float | None:
+def disagreement(maps: Sequence[SaliencyMap]) -> float | None:
     """How far explainers differ on a clip: 1 − the mean of Spearman's rank correlation over all pairs of their maps,
     from 0 (all rank alike) to at most 2; None for fewer than two maps that are not constant.
 
@@ -56,15 +57,15 @@ def disagreement(maps: Sequence[Tensor]) -> float | None:
     per clip.
 
     Args:
-        maps: T×H×W each, of one size.
+        maps: of one size.
     """
     pairs = [spearman(a, b) for a, b in combinations([m for m in map(_coarse, maps) if m.max() > m.min()], 2)]
     return 1 - float(np.mean(pairs)) if pairs else None
 
 
-def _coarse(saliency: Tensor) -> Tensor:
+def _coarse(saliency: SaliencyMap) -> Tensor:
     frames, height, width = (min(side, cells) for side, cells in zip(saliency.shape, _CELLS, strict=True))
-    return adaptive_avg_pool3d(saliency[None], (frames, height, width))[0]
+    return adaptive_avg_pool3d(saliency.values[None], (frames, height, width))[0]
 
 
 def _scores(results: Results | None, shown: Container[str]) -> dict[tuple[str, str, str, str], dict[str, float]]:

@@ -209,7 +209,7 @@ def _explain(video: WholeVideo) -> None:
     bar = tqdm(video.clips(missing), "explain", len(missing), unit="window", dynamic_ncols=True)
     for window, (clip, geometry) in zip(missing, bar, strict=True):
         saliency = video.job.explainer(video.job.model, clip, targets[window])
-        meta = {"clip": clip.id, "target": targets[window], "target_name": video.names[targets[window]]}
+        meta = {"clip": clip.id, "target_name": video.names[targets[window]]}
         more = {"range": colour_range(saliency), "size": list(geometry.source_size)}
         save_map(video.map_file(window), saliency, {**meta, **more})
 
@@ -220,7 +220,7 @@ def _usable(path: Path, target: int, size: tuple[int, ...]) -> bool:
         saliency, meta = load_map(path)
     except AosaError:
         return False
-    return meta.get("target") == target and tuple(saliency.shape) == size and {"range", "size"} <= meta.keys()
+    return saliency.target == target and saliency.shape == size and {"range", "size"} <= meta.keys()
 
 
 def _geometry(video: WholeVideo) -> Geometry:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import blosc2
@@ -14,12 +15,13 @@ import numpy as np
 import torch
 import yaml
 from omegaconf import DictConfig
-from torch import Tensor
 
 from aosa.errors import AosaError, StoreError
 from aosa.files import is_temporary, remove_leftovers, write_atomic
 from aosa.pipeline.shareable import hidden, shareable_yaml
+from aosa.saliency import SaliencyMap
 from aosa.schema import (
+    FLAG,
     NUMBER,
     SHA256,
     TEXT,
@@ -42,11 +44,11 @@ _NOTE: Schema = {"clip": TEXT, "stage": TEXT, "reason": TEXT}
 _TIMES: Schema = {"seconds": NUMBER}
 _ABOUT = Kind("a text or a number", lambda v: TEXT.fits(v) or NUMBER.fits(v))
 _PARTS = mapping(NUMBER)
-_OF_EACH_MAP: Schema = {"sha256": SHA256}
+_OF_EACH_MAP: Schema = {"sha256": SHA256, "target": WHOLE}
 _OF_A_MAP: Schema = {  # where it has them
     "clip": TEXT,
     "fingerprint": TEXT,
-    "target": optional(WHOLE),
+    "signed": FLAG,
     "target_name": optional(TEXT),
     "label": optional(WHOLE),
     "class_name": optional(TEXT),
@@ -181,11 +183,11 @@ class MapFolder(Folder):
         super().__init__(path, identity)
         self.size, self.names = size, names
 
-    def save(self, clip: str, saliency: Tensor, meta: dict[str, object]) -> None:
-        """Store a map; its sha256 is added to the meta data."""
+    def save(self, clip: str, saliency: SaliencyMap, meta: Mapping[str, object]) -> None:
+        """Store a map, see `save_map`."""
         save_map(self.file(clip), saliency, meta)
 
-    def load(self, clip: str) -> tuple[Tensor, dict[str, Any]]:
+    def load(self, clip: str) -> tuple[SaliencyMap, dict[str, Any]]:
         """See `load_map`; it must also be the clip's, of the folder's size, and explain one of its classes."""
         path = self.file(clip)
         array, meta = _open(path)
@@ -223,15 +225,15 @@ class MapFolder(Folder):
                 yield path.relative_to(self.path).as_posix().removesuffix(self.suffix)
 
     def _check(self, path: Path, clip: str, array: Any, meta: dict[str, Any]) -> None:
-        target, problem = meta.get("target"), ""
-        lacking = [k for k in ("fingerprint", *(("clip", "target") if self.size else ())) if meta.get(k) is None]
+        target, problem = meta["target"], ""
+        lacking = [k for k in ("fingerprint", *(("clip",) if self.size else ())) if meta.get(k) is None]
         if lacking:
             problem = f"{lacking[0]!r} is missing"
         elif meta.get("clip", clip) != clip:
             problem = f"the map of clip {meta['clip']!r}"
         elif self.size is not None and tuple(array.shape) != tuple(self.size):
             problem = f"a map of {tuple(array.shape)} (T, H, W), not {tuple(self.size)}"
-        elif self.names is not None and target is not None:
+        elif self.names is not None:
             if target >= len(self.names):
                 problem = f"it explains class {target}, the last is {len(self.names) - 1}"
             elif meta.get("target_name") not in (None, self.names[target]):
@@ -276,21 +278,36 @@ class RecordFolder(Folder):
             return {}
 
 
-def save_map(path: Path, saliency: Tensor, meta: dict[str, object]) -> None:
-    """Write one T×H×W float32 map with its meta data to a ``.b2nd`` file."""
-    values = np.ascontiguousarray(saliency.numpy(), dtype=np.float32)
+def save_map(path: str | Path, saliency: SaliencyMap, meta: Mapping[str, object] = MappingProxyType({})) -> None:
+    """Write a map to a ``.b2nd`` file.
+
+    Args:
+        meta: what else to keep with it. Its target, whether it is signed, and the sha256 of its values are added.
+
+    Raises:
+        AosaError: `saliency` is no `SaliencyMap`, or `meta` says another target or sign.
+    """
+    if not isinstance(saliency, SaliencyMap):
+        raise AosaError(
+            f"{path}: a bare {type(saliency).__name__} does not say which class it explains: give "
+            f"aosa.SaliencyMap(values, target)"
+        )
+    own = {"target": saliency.target, "signed": saliency.signed}
+    if wrong := [key for key, value in own.items() if meta.get(key, value) != value]:
+        raise AosaError(f"{path}: {wrong[0]} is {meta[wrong[0]]} in the meta data, but {own[wrong[0]]} in the map")
+    values = saliency.values.numpy()
     array = blosc2.asarray(values, cparams={"codec": blosc2.Codec.ZSTD, "clevel": 5, "nthreads": 1})
-    checked = {**meta, "sha256": hashlib.sha256(values.tobytes()).hexdigest()}
+    checked = {**meta, **own, "sha256": hashlib.sha256(values.tobytes()).hexdigest()}
     array.schunk.vlmeta[_META] = canonical(checked)
     array.schunk.vlmeta[_META_SUM] = hashlib.sha256(canonical(checked).encode()).hexdigest()
-    write_atomic(path, array.to_cframe())
+    write_atomic(Path(path), array.to_cframe())
 
 
-def load_map(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
+def load_map(path: str | Path) -> tuple[SaliencyMap, dict[str, Any]]:
     """Read a map back.
 
     Returns:
-        float32 T×H×W, finite, with the class it explains as its attribute ``target``; and its meta data.
+        the map, its values finite, not signed where its file does not say so; and its meta data.
 
     Raises:
         AosaError: missing, damaged, or not a map of aosa.
@@ -298,7 +315,7 @@ def load_map(path: str | Path) -> tuple[Tensor, dict[str, Any]]:
     return _unpack(path, *_open(path))
 
 
-def _unpack(path: str | Path, array: Any, meta: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+def _unpack(path: str | Path, array: Any, meta: dict[str, Any]) -> tuple[SaliencyMap, dict[str, Any]]:
     try:
         values = np.ascontiguousarray(array[...])
     except Exception as error:  # the library's own, of many kinds
@@ -307,9 +324,7 @@ def _unpack(path: str | Path, array: Any, meta: dict[str, Any]) -> tuple[Tensor,
         raise _damaged(path, "its checksum differs")
     if not np.isfinite(values).all():
         raise _damaged(path, "it holds NaN or infinity")
-    saliency = torch.from_numpy(values)
-    saliency.target = meta.get("target")  # type: ignore[attr-defined]
-    return saliency, meta
+    return SaliencyMap(torch.from_numpy(values), meta["target"], meta.get("signed", False)), meta
 
 
 def _open(path: str | Path) -> tuple[Any, dict[str, Any]]:

@@ -21,7 +21,7 @@ def weighted_map(masks: BoxUnions, scores: np.ndarray, base: float, weighting: s
             w_m = (f(Ω_m ⊙ x) − f(x)) / mean(Ω_m) (the authors' code). Rankings differ.
 
     Returns:
-        float32 T×H×W.
+        float32 T×H×W; not signed: a voxel that no mask hides has the mean weight, not 0.
     """
     # A mask that covers the whole clip keeps nothing, so its weight has nothing to act on.
     kept = np.maximum(1 - masks.share(), 1 / np.prod(masks.size))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import matplotlib
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -22,8 +22,10 @@ from aosa.clip import Clip
 from aosa.errors import AosaError
 from aosa.evenly import evenly
 from aosa.files import whole_file
+from aosa.saliency import SaliencyMap, as_array
 
 Pixels = NDArray[np.uint8]
+Values = SaliencyMap | Tensor | NDArray[Any]  # T×H×W, larger = more important
 
 # Turbo without its darkest ends: the one map tried that stands out from bright and dark scenes alike.
 _COLOURS = (matplotlib.colormaps["turbo"](np.linspace(0.06, 0.93, 256))[:, :3] * 255).round().astype(np.uint8)
@@ -47,7 +49,7 @@ class Overlay:
 
 
 def overlay(
-    clip: Clip, saliency: Tensor, *, alpha: float = 0.6, percentile: tuple[float, float] = (1.0, 99.0)
+    clip: Clip, saliency: Values, *, alpha: float = 0.6, percentile: tuple[float, float] = (1.0, 99.0)
 ) -> Overlay:
     """Lay a map over its clip.
 
@@ -56,7 +58,7 @@ def overlay(
     proportion to the value, over a scene that is partly greyed: it stays visible where the map says little.
 
     Args:
-        saliency: T×H×W, larger = more important.
+        saliency: as an explainer gives it; or a bare tensor or array, T×H×W, larger = more important.
         alpha: opacity of the largest values, 0 to 1.
         percentile: values at or beyond these take the ends of the colour map.
 
@@ -78,28 +80,29 @@ def lay(frames: Pixels, value: NDArray[np.float32], alpha: float = 0.6) -> Pixel
     return mixed.round().astype(np.uint8)
 
 
-def normalise_map(clip: Clip, saliency: Tensor, percentile: tuple[float, float] = (1.0, 99.0)) -> NDArray[np.float32]:
+def normalise_map(clip: Clip, saliency: Values, percentile: tuple[float, float] = (1.0, 99.0)) -> NDArray[np.float32]:
     """The map as T×H×W in [0, 1], from the low to the high percentile over the whole clip. A constant
     map becomes 0; one whose percentiles are the same (almost all zeros) runs from minimum to maximum."""
-    if tuple(saliency.shape) != clip.size:
-        raise AosaError(f"clip {clip.id!r}: the map is {tuple(saliency.shape)}, the clip {clip.size} (T, H, W)")
+    values = as_array(saliency)
+    if values.shape != clip.size:
+        raise AosaError(f"clip {clip.id!r}: the map is {values.shape}, the clip {clip.size} (T, H, W)")
     if not 0 <= percentile[0] < percentile[1] <= 100:
         raise AosaError(f"percentile={percentile}: must be two numbers between 0 and 100, the lower first")
-    if not torch.isfinite(saliency).all():
+    if not np.isfinite(values).all():
         raise AosaError(f"clip {clip.id!r}: the map holds NaN or infinity")
-    return to_unit(saliency, *colour_range(saliency, percentile))
+    return to_unit(values, *colour_range(values, percentile))
 
 
-def colour_range(saliency: Tensor, percentile: tuple[float, float] = (1.0, 99.0)) -> tuple[float, float]:
+def colour_range(saliency: Values, percentile: tuple[float, float] = (1.0, 99.0)) -> tuple[float, float]:
     """The values that take the ends of the colour map, see `normalise_map`."""
-    values = saliency.detach().cpu().numpy().astype(np.float64)
+    values = as_array(saliency).astype(np.float64)
     low, high = np.percentile(values, percentile)
     return (float(low), float(high)) if low < high else (float(values.min()), float(values.max()))
 
 
-def to_unit(saliency: Tensor, low: float, high: float) -> NDArray[np.float32]:
+def to_unit(saliency: Values, low: float, high: float) -> NDArray[np.float32]:
     """A map in [0, 1]: 0 at `low` and below, 1 at `high` and above; all 0 when these are the same."""
-    values = saliency.detach().cpu().numpy().astype(np.float64)
+    values = as_array(saliency).astype(np.float64)
     if low == high:
         return np.zeros(values.shape, np.float32)
     return ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
@@ -163,11 +166,11 @@ def save_png(image: Pixels, path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def contact_sheet(clip: Clip, saliency: Tensor, *, columns: int = 8, title: str | None = None) -> Pixels:
+def contact_sheet(clip: Clip, saliency: Values, *, columns: int = 8, title: str | None = None) -> Pixels:
     """One figure of a map: frames, map and overlay as rows, evenly spaced frames as columns.
 
     Args:
-        saliency: T×H×W, larger = more important.
+        saliency: as an explainer gives it; or a bare tensor or array, T×H×W, larger = more important.
         columns: at most so many frames.
         title: a line above: class, probability, explainer.
 
@@ -183,12 +186,12 @@ def contact_sheet(clip: Clip, saliency: Tensor, *, columns: int = 8, title: str 
 
 
 def comparison_sheet(
-    clip: Clip, saliencies: Mapping[str, Tensor], *, columns: int = 8, title: str | None = None
+    clip: Clip, saliencies: Mapping[str, Values], *, columns: int = 8, title: str | None = None
 ) -> Pixels:
     """One figure of several maps of one clip: the frames, then a row of overlays per explainer.
 
     Args:
-        saliencies: name to show → T×H×W map.
+        saliencies: name to show → map.
 
     Returns:
         uint8 height×width×3, RGB, on white.

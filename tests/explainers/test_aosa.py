@@ -27,7 +27,7 @@ def test_the_map_by_hand(weighting: str) -> None:
             weight = score if weighting == "paper" else (score - base) / kept.double().mean()
             total += weight * kept
     expected = total / len(masks)
-    got = explainer(model, clip, 1).double()
+    got = explainer(model, clip, 1).values.double()
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-7)
 
 
@@ -35,16 +35,16 @@ def test_the_approximation_is_exact_for_a_linear_score() -> None:
     """With tiny weights softmax is linear to first order: the two methods must agree."""
     model, clip = linear_model(), moving_clip()
     model.network.weight.data *= 1e-3
-    exact = AOSA(**OPTIONS, fill="patches")(model, clip, 1)
-    approx = AOSAApprox(**OPTIONS, relu=False)(model, clip, 1)
+    exact = AOSA(**OPTIONS, fill="patches")(model, clip, 1).values
+    approx = AOSAApprox(**OPTIONS, relu=False)(model, clip, 1).values
     correlation = np.corrcoef(exact.flatten(), approx.flatten())[0, 1]
     assert correlation > 0.999
 
 
 def test_no_neighbours_is_the_single_mask_method() -> None:
     model, clip = small_model(), moving_clip()
-    single = AOSA(stride=4, box=8, neighbours=0)(model, clip, 1)
-    joined = AOSA(stride=4, box=8, neighbours=3)(model, clip, 1)
+    single = AOSA(stride=4, box=8, neighbours=0)(model, clip, 1).values
+    joined = AOSA(stride=4, box=8, neighbours=3)(model, clip, 1).values
     assert not torch.allclose(single, joined)
 
 
@@ -61,7 +61,7 @@ def test_a_sampled_score_is_the_mean_over_the_draws() -> None:
         with torch.no_grad():
             score = model.scores(torch.where(occluded[:, None], drawn, x))[:, 1].double().mean()
         total += score * ~occluded[0]
-    got = explainer(model, clip, 1).double()
+    got = explainer(model, clip, 1).values.double()
     torch.testing.assert_close(got, total / len(masks), rtol=1e-4, atol=1e-7)
 
 
@@ -69,10 +69,11 @@ def test_draws_of_a_linear_score_average_to_the_score_of_their_mean() -> None:
     model, clip = linear_model(), moving_clip()
     model.network.weight.data *= 1e-3  # softmax is then linear
     options = {"stride": 8, "box": 8, "neighbours": 0}
-    mean = AOSA(**options, fill="patches")(model, clip, 1)
+    mean = AOSA(**options, fill="patches")(model, clip, 1).values
 
     def error(samples: int) -> float:
-        return float((AOSA(**options, fill="sampled", samples=samples)(model, clip, 1) - mean).square().mean().sqrt())
+        drawn = AOSA(**options, fill="sampled", samples=samples)(model, clip, 1).values
+        return float((drawn - mean).square().mean().sqrt())
 
     few, many = error(2), error(128)
     assert few / many == pytest.approx(8, rel=0.5)  # falls as 1/√samples: nothing else is left
@@ -82,8 +83,8 @@ def test_draws_of_a_linear_score_average_to_the_score_of_their_mean() -> None:
 def test_the_seed_and_the_clips_id_decide_what_is_drawn() -> None:
     model = small_model()
     for options in ({"fill": "sampled", "samples": 2}, {"similarity": "random"}):
-        first, again, seed = (AOSA(**OPTIONS, **options, seed=s)(model, moving_clip(), 1) for s in (0, 0, 1))
-        other = AOSA(**OPTIONS, **options)(model, moving_clip(id="other"), 1)
+        first, again, seed = (AOSA(**OPTIONS, **options, seed=s)(model, moving_clip(), 1).values for s in (0, 0, 1))
+        other = AOSA(**OPTIONS, **options)(model, moving_clip(id="other"), 1).values
         assert torch.equal(first, again)
         assert not torch.allclose(first, seed)
         assert not torch.allclose(first, other)
@@ -99,7 +100,7 @@ def test_similarity_and_temporal_stride_reach_the_masks() -> None:
     assert (masks.groups != same.groups).any()
     sparse = AOSA(**OPTIONS, temporal_stride=2, uncovered=True).masks(clip, SPEC)
     assert len(sparse) < expected
-    assert explainer(model, clip, 1).std() > 0
+    assert explainer(model, clip, 1).values.std() > 0
 
 
 def test_the_weights_of_the_flow_count_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_scores_are_the_sums_over_the_voxels_of_each_mask(fill: str, relu: objec
         drop = -product * occluded
     scores = value - drop.sum(dim=(1, 2, 3, 4)).double().numpy()
     expected = weighted_map(masks, scores, value, "authors")
-    got = explainer(model, clip, 1)
+    got = explainer(model, clip, 1).values
     assert got.std() > 0
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
 
@@ -67,9 +67,9 @@ def test_outliers_are_expanded_anew_at_the_most_extreme_mask(expand: str) -> Non
                 step = (1 - kept[m]) * to if to is not None else kept[m] * x + (1 - kept[m]) * mu - at
                 scores[m] = f_at + float((j_at * step).sum())
     expected = weighted_map(masks, scores, value, "authors")
-    got = explainer(model, clip, 1)
+    got = explainer(model, clip, 1).values
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
-    plain = AOSAApprox(stride=4, box=4, neighbours=1, relu=False, margin=2)(model, clip, 1)
+    plain = AOSAApprox(stride=4, box=4, neighbours=1, relu=False, margin=2)(model, clip, 1).values
     assert not torch.allclose(got, plain, rtol=1e-3)
 
 
@@ -88,7 +88,7 @@ def test_similarity_and_temporal_stride_reach_the_masks() -> None:
     assert (masks.boxes == other.boxes).all()
     sparse = AOSAApprox(**OPTIONS, **options, uncovered=True).masks(clip, SPEC)
     assert len(sparse) < len(masks)
-    assert AOSAApprox(**OPTIONS, **options)(small_model(), clip, 1).std() > 0
+    assert AOSAApprox(**OPTIONS, **options)(small_model(), clip, 1).values.std() > 0
 
 
 def test_relu_and_iqr_exclude_each_other() -> None:

@@ -73,7 +73,7 @@ def test_agrees_with_the_product_of_whole_matrices() -> None:
     for matrix in (first, second):
         torch.testing.assert_close(matrix.sum(1), torch.ones(1 + P * T))
     expected = resized(second @ first, clip.size)
-    got = AttentionRollout()(model, clip, 1)
+    got = AttentionRollout()(model, clip, 1).values
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-8)
     assert float(got.std() / got.mean()) > 0.02
     wrong = resized(first @ second, clip.size)
@@ -82,7 +82,7 @@ def test_agrees_with_the_product_of_whole_matrices() -> None:
 
 def test_every_class_has_the_same_map() -> None:
     model, clip = small_timesformer(), moving_clip(SPEC)
-    assert torch.equal(AttentionRollout()(model, clip, 0), AttentionRollout()(model, clip, 3))
+    assert torch.equal(AttentionRollout()(model, clip, 0).values, AttentionRollout()(model, clip, 3).values)
 
 
 def test_another_network_is_refused_with_what_is_possible() -> None:

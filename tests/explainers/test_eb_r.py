@@ -35,9 +35,9 @@ def clip() -> Clip:
 
 def test_the_map_is_that_of_the_public_code(model: VideoModel, clip: Clip) -> None:
     expected = F.interpolate(torch.from_numpy(REFERENCE)[None, None], size=clip.size, mode="trilinear")[0, 0]
-    got = EBR()(model, clip, 2)
+    got = EBR()(model, clip, 2).values
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
-    other = EBR(output="logit")(model, clip, 2)
+    other = EBR(output="logit")(model, clip, 2).values
     assert float(torch.corrcoef(torch.stack([got.flatten(), other.flatten()]))[0, 1]) < 0.9
 
 
@@ -95,7 +95,7 @@ def test_from_the_logit_every_step_has_a_winner_of_its_own() -> None:
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     expected = F.interpolate(expected[None, None], size=clip.size, mode="trilinear")[0, 0]
     assert float(expected.amax(dim=(1, 2)).min()) > 0.01
-    torch.testing.assert_close(EBR(output="logit")(model, clip, target), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(EBR(output="logit")(model, clip, target).values, expected, rtol=0, atol=1e-4)
 
 
 def test_another_network_is_refused_with_what_is_possible() -> None:

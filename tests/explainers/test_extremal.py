@@ -99,7 +99,7 @@ class Place(nn.Module):
 @pytest.mark.parametrize("method", [EP3D, STEP, EP3DEvenly, EP3DGaussian])
 def test_finds_the_only_place_that_the_network_looks_at(method: type[EP3D]) -> None:
     model, clip = VideoModel(Place(), SPEC, device="cpu"), moving_clip(SPEC)
-    mask = method(areas=[0.1], iterations=60, sigma=5)(model, clip, 0)
+    mask = method(areas=[0.1], iterations=60, sigma=5)(model, clip, 0).values
     inside = torch.zeros(mask.shape, dtype=torch.bool)
     inside[1:3, 6:18, 6:18] = True
     assert float(mask[inside].mean()) > float(mask[~inside].mean()) + 0.3
@@ -144,7 +144,7 @@ def test_the_optimisation_is_the_papers_step_by_step() -> None:
     assert (seeds == 1).any()
     assert ((seeds > 0.1) & (seeds < 0.9)).any()
     expected, _ = up(explainer.smoothed(seeds)[0])
-    torch.testing.assert_close(explainer(model, clip, 0), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(explainer(model, clip, 0).values, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", [EP3D, EP3DEvenly])
@@ -202,7 +202,7 @@ def test_larger_areas_keep_more_and_maps_of_several_are_their_smoothed_sum() -> 
         masks = EP3D(iterations=50, sigma=5).masks(model, clip.tensor(SPEC), 0, [0.05, 0.2, 0.5])
     shares = masks.mean(dim=(1, 2, 3))
     assert shares[0] < shares[1] < shares[2]
-    both = EP3D(areas=[0.05, 0.2, 0.5], iterations=50, sigma=5)(model, clip, 0)
+    both = EP3D(areas=[0.05, 0.2, 0.5], iterations=50, sigma=5)(model, clip, 0).values
     assert float(both.max()) == 1
     assert float(torch.corrcoef(torch.stack([both.flatten(), masks.sum(0).flatten()]))[0, 1]) > 0.7
 

@@ -15,15 +15,15 @@ def test_agrees_with_captum() -> None:
     cam = reference.attribute(x, target=1, relu_attributions=False).detach()
     for relu in (True, False):
         expected = F.interpolate(cam.relu() if relu else cam, size=clip.size, mode="trilinear", align_corners=False)
-        got = GradCAM(relu=relu)(model, clip, 1)
+        got = GradCAM(relu=relu)(model, clip, 1).values
         torch.testing.assert_close(got, expected[0, 0], rtol=1e-4, atol=1e-6)
         assert got.std() > 0
 
 
 def test_pooling_per_frame_differs_where_the_layer_has_time() -> None:
     model, clip = small_model(), moving_clip()
-    whole = GradCAM(pooling="clip", relu=False, output="probability")(model, clip, 1)
-    framewise = GradCAM(pooling="frame", relu=False, output="probability")(model, clip, 1)
+    whole = GradCAM(pooling="clip", relu=False, output="probability")(model, clip, 1).values
+    framewise = GradCAM(pooling="frame", relu=False, output="probability")(model, clip, 1).values
     # The head averages over time, so the gradient is the same in every frame: the two must agree here …
     torch.testing.assert_close(whole, framewise, rtol=1e-4, atol=1e-6)
     # … and differ as soon as it is not.
@@ -32,15 +32,15 @@ def test_pooling_per_frame_differs_where_the_layer_has_time() -> None:
             (model.network.layer4(model.network.stem(x)) * torch.arange(1, 5).view(4, 1, 1)).mean((2, 3, 4))
         )
     )
-    whole = GradCAM(pooling="clip", relu=False)(model, clip, 1)
-    framewise = GradCAM(pooling="frame", relu=False)(model, clip, 1)
+    whole = GradCAM(pooling="clip", relu=False)(model, clip, 1).values
+    framewise = GradCAM(pooling="frame", relu=False)(model, clip, 1).values
     assert not torch.allclose(whole, framewise, rtol=1e-2)
 
 
 def test_several_layers_are_averaged() -> None:
     model, clip = small_model(), moving_clip()
-    stem, last = (GradCAM(layer=name)(model, clip, 1) for name in ("stem", "layer4"))
-    both = GradCAM(layer=["stem", "layer4"])(model, clip, 1)
+    stem, last = (GradCAM(layer=name)(model, clip, 1).values for name in ("stem", "layer4"))
+    both = GradCAM(layer=["stem", "layer4"])(model, clip, 1).values
     torch.testing.assert_close(both, (stem + last) / 2, rtol=1e-4, atol=1e-6)
 
 

@@ -25,8 +25,8 @@ def test_smooth_grad_of_a_linear_model_is_its_weights() -> None:
     model, clip = linear_model(), moving_clip()
     weight = weights_of(model, 2)
     for squared, expected in ((False, weight.abs().sum(0)), (True, (weight**2).sum(0))):
-        torch.testing.assert_close(SmoothGrad(samples=5, squared=squared)(model, clip, 2), expected)
-    torch.testing.assert_close(SmoothGrad(samples=5, absolute=False)(model, clip, 2), weight.sum(0))
+        torch.testing.assert_close(SmoothGrad(samples=5, squared=squared)(model, clip, 2).values, expected)
+    torch.testing.assert_close(SmoothGrad(samples=5, absolute=False)(model, clip, 2).values, weight.sum(0))
 
 
 def test_smooth_grad_averages_gradients_at_noise_of_the_stated_width() -> None:
@@ -48,7 +48,7 @@ def test_smooth_grad_agrees_with_captum_without_noise() -> None:
     for squared, kind in ((False, "smoothgrad"), (True, "smoothgrad_sq")):
         reference = captum.NoiseTunnel(captum.Saliency(model.network))
         expected = reference.attribute(x, nt_type=kind, nt_samples=3, stdevs=0.0, target=1, abs=False)[0]
-        got = SmoothGrad(samples=3, noise=0, squared=squared)(model, clip, 1)
+        got = SmoothGrad(samples=3, noise=0, squared=squared)(model, clip, 1).values
         torch.testing.assert_close(got, expected.abs().sum(0), rtol=1e-4, atol=1e-7)
 
 
@@ -60,8 +60,8 @@ def test_smooth_grad_agrees_with_captum_in_the_mean() -> None:
     reference = captum.NoiseTunnel(captum.Saliency(model.network))
     stdev = 0.15 * float(x.max() - x.min())
     expected = reference.attribute(x, nt_samples=300, nt_samples_batch_size=50, stdevs=stdev, target=1, abs=False)
-    got = SmoothGrad(samples=300)(model, clip, 1)
-    at_the_clip = SmoothGrad(samples=1, noise=0)(model, clip, 1)
+    got = SmoothGrad(samples=300)(model, clip, 1).values
+    at_the_clip = SmoothGrad(samples=1, noise=0)(model, clip, 1).values
     theirs, plain = (
         torch.corrcoef(torch.stack([m.flatten(), got.flatten()]))[0, 1] for m in (expected[0].abs().sum(0), at_the_clip)
     )
@@ -72,7 +72,7 @@ def test_integrated_gradients_of_a_linear_model_are_complete_at_one_step() -> No
     model, clip = linear_model(), moving_clip()
     x = clip.tensor(SPEC)
     expected = (weights_of(model, 1) * x).sum(0)
-    torch.testing.assert_close(IntegratedGradients(steps=1)(model, clip, 1), expected)
+    torch.testing.assert_close(IntegratedGradients(steps=1)(model, clip, 1).values, expected)
 
 
 def test_integrated_gradients_agree_with_captum_and_add_up() -> None:
@@ -83,11 +83,11 @@ def test_integrated_gradients_agree_with_captum_and_add_up() -> None:
     for name, baseline in (("constant", torch.zeros_like(x)), ("black", black)):
         reference = captum.IntegratedGradients(model.network)
         expected = reference.attribute(x, baseline, target=1, n_steps=20, method="riemann_middle")[0].sum(0)
-        got = IntegratedGradients(steps=20, baseline=name)(model, clip, 1)
+        got = IntegratedGradients(steps=20, baseline=name)(model, clip, 1).values
         torch.testing.assert_close(got, expected.detach(), rtol=1e-4, atol=1e-6)
         with torch.no_grad():
             difference = float((model.logits(x) - model.logits(baseline))[0, 1])
-        whole = IntegratedGradients(steps=200, baseline=name)(model, clip, 1)
+        whole = IntegratedGradients(steps=200, baseline=name)(model, clip, 1).values
         assert float(whole.sum()) == pytest.approx(difference, rel=0.01)
 
 
@@ -97,8 +97,9 @@ def test_guided_backprop_agrees_with_captum() -> None:
     x = clip.tensor(SPEC)[None]
     with pytest.warns(UserWarning, match="hook"):
         expected = captum.GuidedBackprop(model.network).attribute(x, target=1)[0].detach()
-    torch.testing.assert_close(GuidedBackprop()(model, clip, 1), expected.abs().amax(0), rtol=1e-4, atol=1e-7)
-    torch.testing.assert_close(GuidedBackprop(absolute=False)(model, clip, 1), expected.sum(0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(GuidedBackprop()(model, clip, 1).values, expected.abs().amax(0), rtol=1e-4, atol=1e-7)
+    signed = GuidedBackprop(absolute=False)(model, clip, 1).values
+    torch.testing.assert_close(signed, expected.sum(0), rtol=1e-4, atol=1e-6)
 
 
 class Shared(nn.Module):
@@ -168,8 +169,8 @@ def test_guided_backprop_guides_a_relu_in_place_also_where_its_return_value_is_i
         with _Guided() as guide:
             torch.testing.assert_close(model.logits(x), expected, rtol=0, atol=0)
     assert guide.relus == 2
-    got = GuidedBackprop(absolute=False)(model, clip, 1)
-    torch.testing.assert_close(got, GuidedBackprop(absolute=False)(plain, clip, 1))
+    got = GuidedBackprop(absolute=False)(model, clip, 1).values
+    torch.testing.assert_close(got, GuidedBackprop(absolute=False)(plain, clip, 1).values)
     with torch.enable_grad():
         leaf = x.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(model.logits(leaf)[0, 1], leaf)
@@ -205,9 +206,10 @@ def test_grad_cam_pp_follows_the_derivatives_of_the_exponential() -> None:
     weights = (alpha * first.relu()).sum(dim=(2, 3, 4), keepdim=True)
     cam = F.interpolate((weights * a.detach()).sum(1, keepdim=True).relu(), size=clip.size, mode="trilinear")[0, 0]
     model.network.fc.float()
-    got = GradCAMPP()(model, clip, 1)
+    got = GradCAMPP()(model, clip, 1).values
     torch.testing.assert_close(got / got.max(), (cam / cam.max()).float(), rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(got / got.max(), GradCAM()(model, clip, 1) / GradCAM()(model, clip, 1).max(), rtol=0.05)
+    plain = GradCAM()(model, clip, 1).values
+    assert not torch.allclose(got / got.max(), plain / plain.max(), rtol=0.05)
 
 
 def test_the_place_of_frames_and_tokens() -> None:
@@ -250,7 +252,7 @@ def test_grad_cam_reads_tokens_without_the_class_token() -> None:
     patches = model.network.patches(x.transpose(1, 2).flatten(0, 1)[..., :24]).detach()
     cam = (patches * model.network.fc.weight[1].detach().view(5, 1, 1)).sum(1)
     expected = F.interpolate(cam[None, None], size=clip.size, mode="trilinear")[0, 0]
-    got = GradCAM(relu=False)(model, clip, 1)
+    got = GradCAM(relu=False)(model, clip, 1).values
     torch.testing.assert_close(got / got.std(), expected / expected.std(), rtol=1e-3, atol=1e-3)
 
 
@@ -262,7 +264,7 @@ def test_an_inplace_operation_after_the_layer_does_not_reach_what_was_kept() -> 
     network.forward = lambda x: network.fc(after(network.layer4(network.stem(x))).mean((2, 3, 4)))  # type: ignore[method-assign]
     _, (kept,) = capture(model, ["layer4"], lambda: model.logits(moving_clip().tensor(SPEC)[None]))
     assert float(kept.detach().min()) < 0
-    assert GradCAM(relu=False)(model, moving_clip(), 1).std() > 0
+    assert GradCAM(relu=False)(model, moving_clip(), 1).values.std() > 0
 
 
 def test_batches_are_drawn_as_they_are_needed() -> None:

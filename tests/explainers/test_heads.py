@@ -94,8 +94,8 @@ def test_every_explainer_and_metric_with_every_head(name: str, head: str) -> Non
     explainer.check(model)
     saliency = explainer(model, clip(), None)
     assert saliency.target == 0
-    assert torch.isfinite(saliency).all()
-    assert saliency.std() > 0
+    assert torch.isfinite(saliency.values).all()
+    assert saliency.values.std() > 0
     for metric in METRICS:
         if isinstance(metric, MinimalMask) and model.head == "identity":
             with pytest.raises(ConfigError, match="metric=deletion_insertion takes scores as they are"):
@@ -140,7 +140,7 @@ def test_eb_r_and_attention_rollout_on_their_own_networks() -> None:
         EBR().check(Subject(EBR()).model(head="sigmoid"))
     rollout = Subject(AttentionRollout())
     plain, sigmoid = (AttentionRollout()(rollout.model(head=h), rollout.clip(), 0) for h in ("softmax", "sigmoid"))
-    assert torch.equal(plain, sigmoid)
+    assert torch.equal(plain.values, sigmoid.values)
 
 
 class Shifted(nn.Module):
@@ -163,7 +163,8 @@ class Shifted(nn.Module):
     ids=lambda e: type(e).__name__,
 )
 def test_a_constant_added_to_a_regression_keeps_the_order_of_the_map(explainer: Explainer) -> None:
-    low, high = (explainer(VideoModel(Shifted(s), SPEC, device="cpu", head="identity"), clip(), 0) for s in (-90, 90))
+    models = (VideoModel(Shifted(s), SPEC, device="cpu", head="identity") for s in (-90, 90))
+    low, high = (explainer(model, clip(), 0).values for model in models)
     order = np.corrcoef(low.flatten().double(), high.flatten().double())[0, 1]
     assert order > (0.999 if not isinstance(explainer, RISE3D) else 0.9)
 

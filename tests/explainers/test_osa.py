@@ -55,7 +55,7 @@ def test_the_map_by_hand() -> None:
             kept = ~masks.occluded(i, i + 1)[0]
             score = model.scores((x * kept)[None])[0, 1].double()
             total += (score - base) / kept.double().mean() * kept
-    got = OSA(box=[2, 6, 8], stride=[2, 6, 8])(model, clip, 1).double()
+    got = OSA(box=[2, 6, 8], stride=[2, 6, 8])(model, clip, 1).values.double()
     torch.testing.assert_close(got, total / len(masks), rtol=1e-4, atol=1e-7)
 
 

@@ -107,7 +107,7 @@ def test_a_map_of_a_real_clip_or_a_refusal(model: str, explainer: str, shared_da
         return
     method.check(small(model))
     clip = real_clip(shared_data, model)
-    saliency = method(small(model), clip)
+    saliency = method(small(model), clip).values
     assert tuple(saliency.shape) == clip.size
     assert torch.isfinite(saliency).all()
     assert float(saliency.std()) > 0

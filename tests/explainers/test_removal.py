@@ -68,7 +68,7 @@ def per_cell(volume: np.ndarray) -> np.ndarray:
 )
 def test_on_an_affine_model_each_segment_has_its_own_share(explainer, removal: str) -> None:
     lost, _, _ = contributions(removal)
-    saliency = explainer(removal=removal)(affine_model(), moving_clip(), 1).numpy()
+    saliency = explainer(removal=removal)(affine_model(), moving_clip(), 1).values.numpy()
     np.testing.assert_allclose(saliency, per_cell(lost)[CELLS], atol=2e-6)
     assert saliency.min() < -1e-3  # signs are kept
 
@@ -78,7 +78,7 @@ def test_lime_shrinks_by_its_ridge_as_sklearn_does() -> None:
     lost, _, nothing = contributions()
     kept = bernoulli(24, 100, 0.5, 0, "moving")
     ridge = linear_model.Ridge(alpha=1.0).fit(kept, nothing + kept @ per_cell(lost), sample_weight=locality(kept, 0.25))
-    saliency = LIME3D(segmentation="grid", grid=GRID, samples=100)(affine_model(), moving_clip(), 1)
+    saliency = LIME3D(segmentation="grid", grid=GRID, samples=100)(affine_model(), moving_clip(), 1).values
     np.testing.assert_allclose(saliency.numpy(), ridge.coef_[CELLS], atol=2e-6)
 
 
@@ -91,7 +91,7 @@ def test_rise_on_an_affine_model() -> None:
     scores = nothing + kept @ share
     mean = np.array([scores[kept[:, r]].mean() for r in range(24)])
     expected = ndimage.zoom((mean / mean.sum()).reshape(GRID), scale, order=1)
-    saliency = RISE3D(grid=GRID, samples=60)(affine_model(), moving_clip(), 1)
+    saliency = RISE3D(grid=GRID, samples=60)(affine_model(), moving_clip(), 1).values
     np.testing.assert_allclose(saliency.numpy(), expected, atol=1e-7)
     assert scores[0] == pytest.approx(whole)
 
@@ -104,13 +104,13 @@ def test_sos_on_an_affine_model() -> None:
         window = tuple(slice(a, round(a + n / g)) for a, n, g in zip(low, SIZE, GRID, strict=True))
         values[i] = 1 - (whole - lost[window].sum())
     expected = ndimage.zoom(values, [n / g for n, g in zip(SIZE, values.shape, strict=True)], order=1)
-    np.testing.assert_allclose(SOS(grid=GRID)(affine_model(), moving_clip(), 1).numpy(), expected, atol=2e-6)
+    np.testing.assert_allclose(SOS(grid=GRID)(affine_model(), moving_clip(), 1).values.numpy(), expected, atol=2e-6)
 
 
 def test_shapley_values_of_an_affine_model_are_efficient() -> None:
     _, whole, nothing = contributions()
     explainer = KernelSHAP3D(segmentation="grid", grid=GRID, samples=30)
-    saliency = explainer(affine_model(), moving_clip(), 1).numpy()
+    saliency = explainer(affine_model(), moving_clip(), 1).values.numpy()
     values = [saliency[r == CELLS][0] for r in range(24)]
     assert sum(values) == pytest.approx(whole - nothing, abs=1e-6)
 
@@ -120,7 +120,7 @@ def test_one_segment(explainer: type[Explainer]) -> None:
     lost, _, _ = contributions()
     one = explainer(segmentation="grid", grid=(1, 1, 1))
     with pytest.warns(UserWarning, match="map is constant"):
-        saliency = one(affine_model(), moving_clip(), 1)
+        saliency = one(affine_model(), moving_clip(), 1).values
     if explainer is not LIME3D:  # its ridge shrinks
         assert float(saliency[0, 0, 0]) == pytest.approx(lost.sum(), abs=2e-6)
 
@@ -149,7 +149,7 @@ def test_loco_is_captums_feature_ablation(parts) -> None:
     model, clip, x, black = parts
     ablation = captum.FeatureAblation(model.scores)
     expected = ablation.attribute(x, black, target=1, feature_mask=cells(x, GRID), perturbations_per_eval=8)[0, 0]
-    saliency = LOCO(segmentation="grid", grid=GRID)(model, clip, 1)
+    saliency = LOCO(segmentation="grid", grid=GRID)(model, clip, 1).values
     torch.testing.assert_close(saliency, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -159,7 +159,7 @@ def test_kernel_shap_is_captums_exact_shapley_values(parts) -> None:
     exact = captum.ShapleyValues(model.scores)
     thirds = cells(x, (1, 1, 3))
     expected = exact.attribute(x, black, target=1, feature_mask=thirds, perturbations_per_eval=8)[0, 0]
-    saliency = KernelSHAP3D(segmentation="grid", grid=(1, 1, 3))(model, clip, 1)
+    saliency = KernelSHAP3D(segmentation="grid", grid=(1, 1, 3))(model, clip, 1).values
     torch.testing.assert_close(saliency, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -179,7 +179,7 @@ def test_lime_is_captums_on_the_same_samples(parts) -> None:
     )
     mask = cells(x, SIX)
     expected = lime.attribute(x, black, target=1, feature_mask=mask, n_samples=40, perturbations_per_eval=8)[0, 0]
-    saliency = LIME3D(segmentation="grid", grid=SIX, samples=40)(model, clip, 1)
+    saliency = LIME3D(segmentation="grid", grid=SIX, samples=40)(model, clip, 1).values
     torch.testing.assert_close(saliency, expected, rtol=1e-3, atol=1e-6)
 
 
@@ -197,7 +197,7 @@ def test_kernel_shap_is_captums_on_the_same_samples(parts) -> None:
     shap.similarity_func = lambda *_, **__: torch.tensor([next(weighing)])
     mask = cells(x, SIX)
     expected = shap.attribute(x, black, target=1, feature_mask=mask, n_samples=42, perturbations_per_eval=8)[0, 0]
-    saliency = KernelSHAP3D(segmentation="grid", grid=SIX, samples=40)(model, clip, 1)
+    saliency = KernelSHAP3D(segmentation="grid", grid=SIX, samples=40)(model, clip, 1).values
     torch.testing.assert_close(saliency, expected, rtol=1e-3, atol=1e-5)
 
 
@@ -220,14 +220,14 @@ def revex() -> tuple[VideoModel, Clip]:
     ],
 )
 def test_loco_and_univariate_are_revexs(revex, name: str, explainer: Explainer) -> None:
-    saliency = explainer(*revex, 1).numpy()
+    saliency = explainer(*revex, 1).values.numpy()
     # REVEX rounds the mean colour down to 8 bits.
     limit = 2e-4 if "mean" in name else 1e-6
     np.testing.assert_allclose(saliency, REVEX[name][CELLS], atol=limit)
 
 
 def test_exact_shapley_values_are_the_shap_packages(revex) -> None:
-    saliency = KernelSHAP3D(segmentation="grid", grid=(1, 2, 3))(*revex, 1).numpy()
+    saliency = KernelSHAP3D(segmentation="grid", grid=(1, 2, 3))(*revex, 1).values.numpy()
     np.testing.assert_allclose(saliency, REVEX["shap_exact"][grid_labels(SIZE, (1, 2, 3))], atol=1e-6)
 
 
@@ -247,7 +247,7 @@ def unpack(name: str) -> np.ndarray:
 
 
 def test_lime_is_revexs(revex) -> None:
-    saliency = Given(unpack("lime_kept"), segmentation="grid", grid=GRID)(*revex, 1).numpy()
+    saliency = Given(unpack("lime_kept"), segmentation="grid", grid=GRID)(*revex, 1).values.numpy()
     np.testing.assert_allclose(saliency, REVEX["lime"][CELLS], atol=1e-6)
 
 
@@ -265,12 +265,12 @@ def test_rise_is_revexs(revex) -> None:
     np.testing.assert_allclose(values, REVEX["rise"], atol=1e-12)
     painted = explainer.regions(clip).paint(values).numpy()
     np.testing.assert_allclose(painted[:, ::7, ::5], REVEX["rise_map"], atol=1e-8)
-    saliency = explainer(model, clip, 1).numpy()
+    saliency = explainer(model, clip, 1).values.numpy()
     assert np.corrcoef(saliency[:, ::7, ::5].ravel(), REVEX["rise_map"].ravel())[0, 1] > 0.999
 
 
 def test_sos_is_revexs(revex) -> None:
-    saliency = SOS(grid=GRID)(*revex, 1).numpy()
+    saliency = SOS(grid=GRID)(*revex, 1).values.numpy()
     np.testing.assert_allclose(saliency[:, ::7, ::5], REVEX["sos_map"], atol=1e-6)
 
 
@@ -284,7 +284,7 @@ def test_a_new_method_from_the_choices_alone() -> None:
     scale = [n / g for n, g in zip(SIZE, GRID, strict=True)]
     share = [(lost * ndimage.zoom(node.reshape(GRID), scale, order=1)).sum() for node in np.eye(24)]
     expected = ndimage.zoom(np.reshape(share, GRID), scale, order=1)
-    np.testing.assert_allclose(explainer(affine_model(), moving_clip(), 1).numpy(), expected, atol=2e-6)
+    np.testing.assert_allclose(explainer(affine_model(), moving_clip(), 1).values.numpy(), expected, atol=2e-6)
 
 
 def test_a_new_method_is_a_config(tmp_path: Path) -> None:
@@ -293,8 +293,8 @@ def test_a_new_method_is_a_config(tmp_path: Path) -> None:
         "defaults: [removal, _self_]\nsegmentation: grid\ngrid: [2, 3, 4]\nselection: one_out\nsummary: difference\n"
     )
     explainer = build(compose("explain", ["explainer=pieces"], [str(tmp_path)]).explainer)
-    saliency = explainer(affine_model(), moving_clip(), 1)
-    torch.testing.assert_close(saliency, LOCO(segmentation="grid", grid=GRID)(affine_model(), moving_clip(), 1))
+    saliency = explainer(affine_model(), moving_clip(), 1).values
+    torch.testing.assert_close(saliency, LOCO(segmentation="grid", grid=GRID)(affine_model(), moving_clip(), 1).values)
     with pytest.raises(ConfigError, match="colour"):
         compose("explain", ["explainer=pieces", "explainer.colour=black"], [str(tmp_path)])
 
@@ -311,8 +311,8 @@ def test_every_removal_on_every_segmentation(segmentation: str, removal: str) ->
         removal=removal,
         summary="value",
     )
-    saliency = explainer(small_model(batch_size=4), moving_clip(), 1)
-    other = explainer(small_model(batch_size=16), moving_clip(), 1)
+    saliency = explainer(small_model(batch_size=4), moving_clip(), 1).values
+    other = explainer(small_model(batch_size=16), moving_clip(), 1).values
     assert saliency.std() > 0
     torch.testing.assert_close(saliency, other, rtol=1e-4, atol=1e-6)
 

@@ -28,7 +28,7 @@ def test_is_the_classifiers_row_over_the_last_features() -> None:
         # Its mean is the logit but for the bias: what the tubes share out is the score itself.
         logit = model.logits(clip.tensor(SPEC)[None])[0, 2] / 0.4 - network.fc.bias[2]
     assert float(volume.mean()) == pytest.approx(float(logit), rel=1e-4)
-    torch.testing.assert_close(SaliencyTubes()(model, clip, 2), scaled(volume), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(SaliencyTubes()(model, clip, 2).values, scaled(volume), rtol=1e-4, atol=1e-5)
 
 
 class TwoPathways(nn.Module):
@@ -55,7 +55,8 @@ def test_two_pathways_are_weighted_each_by_its_part_and_added() -> None:
             for part, layer in ((row[:6], model.network.slow), (row[6:], model.network.fast))
         ]
     sizes = [F.interpolate(v[None, None], size=clip.size, mode="trilinear")[0, 0] for v in volumes]
-    torch.testing.assert_close(SaliencyTubes()(model, clip, 1), scaled(sizes[0] + sizes[1]), rtol=1e-4, atol=1e-5)
+    got = SaliencyTubes()(model, clip, 1).values
+    torch.testing.assert_close(got, scaled(sizes[0] + sizes[1]), rtol=1e-4, atol=1e-5)
 
 
 def test_other_networks_are_refused_with_what_is_possible() -> None:

@@ -12,9 +12,16 @@ import numpy as np
 import torch
 
 from aosa.pipeline.store import load_map, save_map
+from aosa.saliency import SaliencyMap
 from tests.fuzz.mutate import mutate
 
-_META: dict[str, object] = {"clip": "Surfing/v_Surfing_g01_c01", "target": 3, "fingerprint": "0123abcd", "label": None}
+_TARGET = 3
+_META: dict[str, object] = {
+    "clip": "Surfing/v_Surfing_g01_c01",
+    "target": _TARGET,
+    "fingerprint": "0123abcd",
+    "label": None,
+}
 
 
 def inputs(rng: random.Random) -> Iterator[bytes]:
@@ -32,7 +39,7 @@ def check(content: bytes, folder: Path) -> None:
     number = content[0] % len(seeds())
     # A block taken from the other map may turn one into the other.
     expected = [values for values, seed in seeds() if seed == content[1:]] or [seeds()[number][0]]
-    assert torch.equal(torch.as_tensor(saliency), expected[0]), "another map than was stored"
+    assert torch.equal(saliency.values, expected[0]), "another map than was stored"
     assert {k: meta.get(k) for k in _META} == _META, f"other meta data than was stored: {meta}"
 
 
@@ -44,7 +51,7 @@ def seeds() -> list[tuple[torch.Tensor, bytes]]:
     made = []
     with tempfile.TemporaryDirectory() as folder:
         for values in (smooth, rng.standard_normal((4, 24, 32)), rng.standard_normal((1, 8, 8))):
-            saliency = torch.from_numpy(values.astype(np.float32))
+            saliency = SaliencyMap(values.astype(np.float64), _TARGET)
             save_map(Path(folder) / "map.b2nd", saliency, _META)
-            made.append((saliency, (Path(folder) / "map.b2nd").read_bytes()))
+            made.append((saliency.values, (Path(folder) / "map.b2nd").read_bytes()))
     return made

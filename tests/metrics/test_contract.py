@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
-from aosa import Clip
+from aosa import Clip, SaliencyMap
 from aosa.errors import AosaError, ConfigError
 from aosa.explainers import EP3D, Random
 from aosa.metrics import (
@@ -80,11 +82,24 @@ def test_a_map_of_another_size_is_refused(metric: Metric) -> None:
 
 
 def test_a_target_other_than_the_maps_is_refused(metric: Metric) -> None:
-    saliency = noise(with_truth())
-    saliency.target = 2
+    saliency = SaliencyMap(noise(with_truth()), 2)
     with pytest.raises(ConfigError, match="target=1, but the map explains class 2"):
         metric(small_model(), with_truth(), saliency, 1)
     assert metric(small_model(), with_truth(), saliency)["target"] == 2
+
+
+def test_a_smoothed_map_is_scored_for_its_own_class(metric: Metric) -> None:
+    clip, values = with_truth(), noise(with_truth())
+    smoothed = SaliencyMap(values, 2).with_values(gaussian_filter(values, 1))
+    record = metric(small_model(), clip, smoothed)
+    assert record == metric(small_model(), clip, np.asarray(smoothed), target=2)
+    assert record["target"] == 2  # the clip's label is 1
+
+
+@pytest.mark.parametrize("bare", [noise(with_truth()), noise(with_truth()).numpy()], ids=["tensor", "array"])
+def test_a_bare_array_needs_its_target(metric: Metric, bare: object) -> None:
+    with pytest.raises(ConfigError, match=r"'moving': a bare (Tensor|ndarray) does not say which class it explains"):
+        metric(small_model(), with_truth(), bare)
 
 
 def test_the_record_holds_its_columns_and_repeats(metric: Metric) -> None:

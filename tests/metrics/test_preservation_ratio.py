@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aosa import Clip, VideoModel
+from aosa import Clip, SaliencyMap, VideoModel
 from aosa.config import build, compose
 from aosa.errors import ConfigError
 from aosa.explainers import EP3D, OSA, STEP
@@ -35,10 +35,8 @@ def model() -> VideoModel:
     return VideoModel(Contrast(), SPEC, device="cpu")
 
 
-def map_of(clip: Clip, target: int) -> Tensor:
-    saliency = torch.rand(clip.size, generator=torch.Generator().manual_seed(0))
-    saliency.target = target
-    return saliency
+def map_of(clip: Clip, target: int) -> SaliencyMap:
+    return SaliencyMap(torch.rand(clip.size, generator=torch.Generator().manual_seed(0)), target)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +55,7 @@ def test_the_target_is_the_maps_and_its_values_do_not_matter(model) -> None:
     clip = moving_clip()
     metric = PreservationRatio(Known(), [0.05, 0.4])
     assert metric(model, clip, map_of(clip, 1))["min_preservation_ratio"] == 0.05
-    assert metric(model, clip, map_of(clip, 0)) == metric(model, clip, -map_of(clip, 0), 0)
+    assert metric(model, clip, map_of(clip, 0)) == metric(model, clip, -map_of(clip, 0).values, 0)
 
 
 def test_masks_are_learnt_by_the_runs_explainer() -> None:

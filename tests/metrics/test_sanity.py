@@ -29,7 +29,7 @@ class Spy(Explainer):
         self.seen: list[dict[str, Tensor]] = []
         self.targets: list[int] = []
 
-    def explain(self, model: VideoModel, clip: Clip, target: int) -> Tensor:
+    def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         self.seen.append({k: v.clone() for k, v in model.network.state_dict().items()})
         self.targets.append(target)
         assert torch.is_grad_enabled()

@@ -101,8 +101,8 @@ def test_frames_before_channels() -> None:
     model = model_of(Wrapped(before=lambda x: x.transpose(1, 2)), layout="BTCHW")
     with torch.no_grad():
         torch.testing.assert_close(model.logits(clips()), logits())
-    saliency = SmoothGrad(samples=2)(model, moving_clip(), 1)
-    torch.testing.assert_close(saliency, SmoothGrad(samples=2)(small_model(), moving_clip(), 1))
+    saliency = SmoothGrad(samples=2)(model, moving_clip(), 1).values
+    torch.testing.assert_close(saliency, SmoothGrad(samples=2)(small_model(), moving_clip(), 1).values)
     random = build_model(
         Wrapped(before=lambda x: x.transpose(1, 2)), SPEC, name="n", checkpoint="random", layout="BTCHW"
     )
@@ -338,7 +338,7 @@ def test_a_backbone_without_gradients_is_told_and_occlusion_explains_it_all_the_
         if how != "numpy":
             with pytest.raises(ConfigError, match="no gradient of the outputs of mine reaches"):
                 explainer(model, moving_clip(), 1)
-    assert AOSA(stride=8, box=8)(model, moving_clip(), 1).std() > 0
+    assert AOSA(stride=8, box=8)(model, moving_clip(), 1).values.std() > 0
 
 
 def test_another_number_of_frames_than_the_network_takes() -> None:

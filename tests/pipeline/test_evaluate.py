@@ -29,10 +29,10 @@ def records(folder: Path) -> dict[str, dict]:
     return {Path(k).stem: json.loads(v) for k, v in found.items() if not k.endswith((".time", ".failure"))}
 
 
-def spoil(folder: Path, clip: str, saliency: torch.Tensor) -> None:
+def spoil(folder: Path, clip: str, values: torch.Tensor) -> None:
     (path,) = folder.rglob(f"{clip}.b2nd")
-    _, meta = load_map(path)
-    save_map(path, saliency, meta)
+    saliency, meta = load_map(path)
+    save_map(path, saliency.with_values(values), meta)
 
 
 def failures(folder: Path) -> dict[str, str]:

@@ -66,7 +66,7 @@ def test_another_head_gives_maps_of_its_own(tmp_path):
         ended = explain(tmp_path, "explainer=osa", "explainer.stride=[8,32,32]", "dataset.size=1", *options)
         assert ended.status == 0, ended.err
     found = [load_map(path) for path in (tmp_path / "out" / "maps").rglob("*.b2nd")]
-    assert len({saliency.numpy().tobytes() for saliency, _ in found}) == len(found) == 3
+    assert len({saliency.values.numpy().tobytes() for saliency, _ in found}) == len(found) == 3
 
 
 def test_maps_with_their_meta_data(tmp_path):

@@ -6,11 +6,14 @@ import av
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from aosa import SaliencyMap
 from aosa.config import compose
 from aosa.errors import VideoError
+from aosa.pipeline import gallery as page
 from aosa.pipeline.experiment import units
-from aosa.pipeline.gallery import disagreement, gallery
+from aosa.pipeline.gallery import gallery
 from aosa.report.html import write_report
 from tests.running import run
 
@@ -19,6 +22,10 @@ SIZE = (4, 8, 8)
 
 def ramp() -> torch.Tensor:
     return torch.arange(4 * 8 * 8, dtype=torch.float32).view(SIZE)
+
+
+def disagreement(maps: list[Tensor]) -> float | None:
+    return page.disagreement([SaliencyMap(values, 0) for values in maps])
 
 
 def test_disagreement_of_maps_that_rank_alike_against_or_apart():

@@ -2,33 +2,71 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 from random import Random
 
+import blosc2
+import numpy as np
 import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
 
-from aosa import load_map, save_map
+from aosa import SaliencyMap, load_map, save_map
 from aosa.errors import AosaError, StoreError
 from aosa.pipeline.store import MapFolder, RecordFolder, canonical, digest
 from aosa.schema import NUMBER, TEXT, index, listing, optional
 
-MAP = torch.linspace(-1, 1, 2 * 3 * 4).reshape(2, 3, 4)
+MAP = SaliencyMap(torch.linspace(-1, 1, 2 * 3 * 4).reshape(2, 3, 4), 1)
+META = {"clip": "a", "fingerprint": "f", "target": 1, "target_name": "jump"}
 
 
-def test_map_comes_back_with_its_meta_data_and_target(tmp_path):
-    save_map(tmp_path / "a.b2nd", MAP, {"target": 4, "class_name": "日本"})
+def write(path: Path, values: torch.Tensor, meta: dict[str, object]) -> None:
+    """A file of a map, whatever it holds."""
+    content = np.ascontiguousarray(values.numpy())
+    array = blosc2.asarray(content)
+    array.schunk.vlmeta["aosa"] = canonical({**meta, "sha256": hashlib.sha256(content.tobytes()).hexdigest()})
+    path.write_bytes(array.to_cframe())
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_map_comes_back_with_its_meta_data_and_target(tmp_path, signed):
+    save_map(tmp_path / "a.b2nd", SaliencyMap(MAP.values, 4, signed=signed), {"class_name": "日本"})
     saliency, meta = load_map(tmp_path / "a.b2nd")
-    assert torch.equal(saliency, MAP)
-    assert saliency.target == 4
+    assert torch.equal(saliency.values, MAP.values)
+    assert (saliency.target, saliency.signed) == (meta["target"], meta["signed"]) == (4, signed)
     assert meta["class_name"] == "日本"
+    assert meta["sha256"] == hashlib.sha256(MAP.values.numpy().tobytes()).hexdigest()
+
+
+def test_a_map_of_before_signs_were_kept_is_not_signed(tmp_path):
+    write(tmp_path / "a.b2nd", MAP.values, META)
+    saliency, meta = load_map(tmp_path / "a.b2nd")
+    assert (saliency.target, saliency.signed) == (1, False)
+    assert torch.equal(saliency.values, MAP.values)
+    assert "signed" not in meta
+
+
+@pytest.mark.parametrize(
+    ("saliency", "meta", "problem"),
+    [
+        (MAP.values, {"target": 1}, r"a bare Tensor does not say which class it explains: give aosa\.SaliencyMap"),
+        (MAP, {"target": 2}, "target is 2 in the meta data, but 1 in the map"),
+        (MAP, {"signed": True}, "signed is True in the meta data, but False in the map"),
+    ],
+)
+def test_a_map_says_itself_what_it_explains(tmp_path, saliency, meta, problem):
+    with pytest.raises(AosaError, match=rf"a\.b2nd: {problem}"):
+        save_map(tmp_path / "a.b2nd", saliency, meta)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_same_map_same_bytes_whatever_its_strides(tmp_path):
+    turned = MAP.values.permute(2, 1, 0).contiguous().permute(2, 1, 0)
     save_map(tmp_path / "a.b2nd", MAP, {"x": 1, "y": 2})
-    save_map(tmp_path / "b.b2nd", MAP.permute(2, 1, 0).contiguous().permute(2, 1, 0), {"y": 2, "x": 1})
+    save_map(tmp_path / "b.b2nd", MAP.with_values(turned), {"y": 2, "x": 1})
     assert (tmp_path / "a.b2nd").read_bytes() == (tmp_path / "b.b2nd").read_bytes()
 
 
@@ -42,7 +80,7 @@ def test_truncated_map_is_told(tmp_path, keep):
 
 
 def test_changed_byte_is_told(tmp_path):
-    path, noise = tmp_path / "a.b2nd", torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0))
+    path, noise = tmp_path / "a.b2nd", SaliencyMap(torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0)), 1)
     save_map(path, noise, {})
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -166,34 +204,34 @@ def test_notes_that_are_none_are_named(tmp_path, suffix, content, read):
         getattr(folder, read)("a")
 
 
-META = {"clip": "a", "fingerprint": "f", "target": 1, "target_name": "jump"}
-
-
 @pytest.mark.parametrize(
-    ("saliency", "meta", "problem"),
+    ("values", "meta", "problem"),
     [
-        (MAP[:1], {}, r"a map of \(1, 3, 4\) \(T, H, W\), not \(2, 3, 4\)"),
-        (MAP[0], {}, r"float32 \(3, 4\) instead of"),
-        (MAP[None], {}, r"float32 \(1, 2, 3, 4\) instead of"),
-        (MAP[:0], {}, r"float32 \(0, 3, 4\) instead of"),
-        (MAP / 0, {}, "it holds NaN or infinity"),
-        (MAP, {"clip": "b"}, "the map of clip 'b'"),
-        (MAP, {"clip": 5}, "'clip' is 5"),
-        (MAP, {"fingerprint": None}, "'fingerprint' is null|'fingerprint' is None"),
-        (MAP, {"fingerprint": ...}, "'fingerprint' is missing"),
-        (MAP, {"target": None}, "'target' is missing"),
-        (MAP, {"target": "1"}, "'target' is '1', not a whole number from 0 or null"),
-        (MAP, {"target": True}, "'target' is True"),
-        (MAP, {"target": -1}, "'target' is -1"),
-        (MAP, {"target": 2, "target_name": None}, "it explains class 2, the last is 1"),
-        (MAP, {"target": 0}, "class 0 is 'run', not 'jump'"),
+        (MAP.values[:1], {}, r"a map of \(1, 3, 4\) \(T, H, W\), not \(2, 3, 4\)"),
+        (MAP.values[0], {}, r"float32 \(3, 4\) instead of"),
+        (MAP.values[None], {}, r"float32 \(1, 2, 3, 4\) instead of"),
+        (MAP.values[:0], {}, r"float32 \(0, 3, 4\) instead of"),
+        (MAP.values / 0, {}, "it holds NaN or infinity"),
+        (MAP.values, {"clip": "b"}, "the map of clip 'b'"),
+        (MAP.values, {"clip": 5}, "'clip' is 5"),
+        (MAP.values, {"fingerprint": None}, "'fingerprint' is null|'fingerprint' is None"),
+        (MAP.values, {"fingerprint": ...}, "'fingerprint' is missing"),
+        (MAP.values, {"target": ...}, "'target' is missing"),
+        (MAP.values, {"target": None}, "'target' is null, not a whole number from 0"),
+        (MAP.values, {"target": "1"}, "'target' is \"1\", not a whole number from 0"),
+        (MAP.values, {"target": True}, "'target' is true"),
+        (MAP.values, {"target": -1}, "'target' is -1"),
+        (MAP.values, {"signed": 1}, "'signed' is 1, not true or false"),
+        (MAP.values, {"signed": None}, "'signed' is None, not true or false"),
+        (MAP.values, {"target": 2, "target_name": None}, "it explains class 2, the last is 1"),
+        (MAP.values, {"target": 0}, "class 0 is 'run', not 'jump'"),
     ],
 )
-def test_a_map_of_something_else_is_none(tmp_path, saliency, meta, problem):
+def test_a_map_of_something_else_is_none(tmp_path, values, meta, problem):
     folder = MapFolder(tmp_path, {}, (2, 3, 4), ["run", "jump"])
     folder.save("a", MAP, META)
     assert folder.valid("a", "f")
-    folder.save("a", saliency, {k: v for k, v in {**META, **meta}.items() if v is not ...})
+    write(folder.file("a"), values, {k: v for k, v in {**META, **meta}.items() if v is not ...})
     assert not folder.valid("a", "f")
     with pytest.raises(StoreError, match=rf"a\.b2nd: .*damaged \(({problem}).*run explain again"):
         folder.load("a")
@@ -213,14 +251,14 @@ def test_every_flipped_bit_of_the_meta_data_is_found(tmp_path):
     save_map(path, MAP, META)
     whole = path.read_bytes()
     begin = whole.index(b'{"clip"')
-    for place in range(begin, begin + len(json.dumps(META))):
+    for place in range(begin, begin + len(canonical(META))):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(StoreError):
             load_map(path)
 
 
 def test_mutated_maps_are_refused_or_the_same(tmp_path):
-    path, content = tmp_path / "a.b2nd", torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
+    path, content = tmp_path / "a.b2nd", SaliencyMap(torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0)), 1)
     save_map(path, content, META)
     _, meta = load_map(path)
     whole, random = path.read_bytes(), Random(0)
@@ -231,7 +269,7 @@ def test_mutated_maps_are_refused_or_the_same(tmp_path):
         path.write_bytes(mutated)
         try:
             saliency, found = load_map(path)
-            assert torch.equal(saliency, content)
+            assert torch.equal(saliency.values, content.values)
             assert found == meta
         except AosaError as error:
             assert str(error).startswith(f"{path}: the map is damaged (")  # noqa: PT017
