@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from aosa.config import build, choices, compose, did_you_mean, plain
 from aosa.data.base import Entry
@@ -281,9 +281,7 @@ def check_experiment(config: DictConfig) -> Experiment:
             folder; names given twice; options of an explainer or metric that is not part of its grid; an override that
             another key of the grid, or the whole run, decides; or a row that two grids fill with the same metric.
     """
-    found = plain(config.experiment)
-    check_type("experiment", found, Experiment)
-    experiment: Experiment = found  # type: ignore[assignment]
+    experiment = _read(config)
     check_name("experiment.name", experiment["name"])
     check_whole("experiment", gallery=(experiment["gallery"], 0, 1000), decimals=(experiment["decimals"], 0, 12))
     check_choice("experiment", statistic=(experiment["statistic"], ("mean", "median")))
@@ -313,25 +311,32 @@ def check_experiment(config: DictConfig) -> Experiment:
                 f"earlier grid, too; leave out one, or make variants of them"
             )
         filled |= rows
-    base = base_of(config)
-    both = [*whole_grids(experiment), *(whole_grids(check_experiment(base)) if base else [])]
-    _check_parts("experiment", experiment, _named(both, "explainers"), _named(both, "metrics"))
+    known = [grid for read in (experiment, *map(_read, bases_of(config))) for grid in whole_grids(read)]
+    _check_parts("experiment", experiment, _named(known, "explainers"), _named(known, "metrics"))
     return experiment
 
 
-def base_of(config: DictConfig) -> DictConfig | None:
-    """The config of the experiment that this one is based on, if it is.
+def _read(config: DictConfig) -> Experiment:
+    found = plain(config.experiment)
+    check_type("experiment", found, Experiment)
+    return found  # type: ignore[no-any-return]
+
+
+def bases_of(config: DictConfig) -> list[DictConfig]:
+    """The configs of the experiment that this one is based on, of the one that that is based on, and so on.
 
     Raises:
-        ConfigError: there is no such experiment, or it is the same.
+        ConfigError: there is no such experiment, or one is based on itself.
     """
-    name = config.experiment.based_on
-    if name is None:
-        return None
-    check_name("experiment.based_on", name)
-    if name == config.experiment.name:
-        raise ConfigError(f"experiment.based_on={name}: an experiment is based on another one")
-    return compose("tabulate", [f"experiment={name}"])
+    found: list[DictConfig] = []
+    names = [config.experiment.name]
+    while (name := (found or [config])[-1].experiment.based_on) is not None:
+        check_name("experiment.based_on", name)
+        if name in names:
+            raise ConfigError(f"experiment.based_on={name}: an experiment cannot be based on itself")
+        names.append(name)
+        found.append(compose("tabulate", [f"experiment={name}"]))
+    return found
 
 
 def _check_places(places: Mapping[str, Mapping[str, Place]]) -> None:
@@ -349,7 +354,9 @@ def _check_places(places: Mapping[str, Mapping[str, Place]]) -> None:
 
 def _check_known(where: str, name: str, kind: str, known: Sequence[str]) -> None:
     if name not in known:
-        raise ConfigError(f"{where}: there is no {kind} {name}{did_you_mean(name, known)}")
+        raise ConfigError(
+            f"{where}: {name} is none of the {kind}s{did_you_mean(name, known)} (there are {', '.join(known)})"
+        )
 
 
 def _check_parts(where: str, parts: Place, explainers: Sequence[str], metrics: Sequence[str]) -> None:
@@ -427,7 +434,7 @@ def folder(config: DictConfig) -> Path:
     ``explainers``, ``limit``, ``clips``) a folder beside that which says so (``demo-aosa+osa-limit3``): a part never
     takes the place of the whole."""
     cuts = []
-    grids = whole_grids(plain(config.experiment))
+    grids = whole_grids(_read(config))
     for key in ("models", "explainers"):
         known = _named(grids, key)
         kept = [name for name in known if name in (config.get(key) or known)]
@@ -692,20 +699,21 @@ def claims_of(config: DictConfig, columns: Mapping[str, str]) -> list[Claim]:
     Raises:
         ConfigError: see `read_claims`.
     """
-    experiment: Experiment = plain(config.experiment)
-    known = _known(config, list(columns))
-    base = base_of(config) if experiment["claims"] else None
-    if base is None:
-        return read_claims(experiment["claims"], known)
-    theirs = _known(base, base.experiment.columns or list(columns_of(list(units(base)))))
-    claims = read_claims(experiment["claims"], {kind: [*names, *theirs[kind]] for kind, names in known.items()})
-    places = [{(g["dataset"], g["models"][0]) for g in whole_grids(plain(c.experiment))} for c in (config, base)]
-    return claims_here(claims, known, stand_in=places[0].isdisjoint(places[1]))
+    claims, known = plain(config.experiment.claims), _known(config, list(columns))
+    bases = bases_of(config) if claims else []
+    if not bases:
+        return read_claims(claims, known)
+    everywhere = {kind: list(names) for kind, names in known.items()}
+    for base in bases:
+        for kind, names in _known(base, base.experiment.columns or list(columns_of(list(units(base))))).items():
+            everywhere[kind] += names
+    own, first = ({(g["dataset"], *g["models"]) for g in whole_grids(_read(c))} for c in (config, bases[-1]))
+    return claims_here(read_claims(claims, everywhere), known, stand_in=own.isdisjoint(first))
 
 
 def _known(config: DictConfig, columns: list[str]) -> dict[str, list[str]]:
     """What claims may name."""
-    grids, printed = whole_grids(plain(config.experiment)), printed_of(config)
+    grids, printed = whole_grids(_read(config)), printed_of(config)
     rows = [
         row_key(explainer, variant)
         for grid in grids
