@@ -1,6 +1,6 @@
 """What each experiment does, whatever way its config says it: its units, its claims, its table.
 
-``python -m tests.pipeline.test_compositions table1`` prints that of an experiment, to compare two states of the configs;
+``python -m tests.pipeline.test_compositions table1`` prints that of an experiment, to compare two states of configs;
 without a name it writes down what all do now.
 """
 

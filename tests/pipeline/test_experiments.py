@@ -270,6 +270,7 @@ def derived(**changes) -> DictConfig:
 
 
 R3D50 = {"dataset": "ucf101", "models": ["r3d50"]}
+UNPRINTED = {"paper": None, "table": None}
 COLUMNS = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
 
 
@@ -279,7 +280,11 @@ COLUMNS = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
         ({"grids": [R3D50]}, COLUMNS, ""),
         ({"grids": [R3D50]}, {"overall": "higher"}, "insertion|deletion"),
         ({"grids": [{**R3D50, "models": ["r2plus1d50"]}]}, COLUMNS, "Grad-CAM does"),
-        ({"grids": [R3D50], "paper": None, "table": None, "explainers": ["aosa", "aosa_approx"]}, COLUMNS, "best|conv|Grad"),
+        (
+            {"grids": [R3D50], "paper": None, "table": None, "explainers": ["aosa", "aosa_approx"]},
+            COLUMNS,
+            "best|conv|Grad",
+        ),
         ({"grids": [{"dataset": "moving_shapes", "models": ["r3d_tiny"]}]}, COLUMNS, ""),
     ],
 )
@@ -291,7 +296,9 @@ def test_an_experiment_has_the_claims_of_its_base_but_for_those_about_what_is_ab
 
 def test_a_misspelt_claim_is_refused_in_an_experiment_that_is_based_on_another():
     claim = {"text": "t", "column": "overall", "better": ["aosa", "smoothgrad"]}
-    with pytest.raises(ConfigError, match=r"claims\[0\].better: there is no explainer smoothgrad.*did you mean smooth_grad"):
+    with pytest.raises(
+        ConfigError, match=r"claims\[0\].better: there is no explainer smoothgrad.*did you mean smooth_grad"
+    ):
         claims_of(derived(claims=[claim]), COLUMNS)
     claim = {"text": "t", "column": "overall", "best": "aosa", "model": "r3d5"}
     with pytest.raises(ConfigError, match=r"claims\[0\].model: there is no model r3d5 .*did you mean r3d50"):
