@@ -180,10 +180,9 @@ def test_each_printed_row_is_run(name):
 @pytest.mark.parametrize("name", STAND_INS)
 def test_stand_ins_follow_the_table_they_stand_for(name):
     """The same explainers, columns and claims, but for what is named after a network or stride."""
-    mine, theirs = (experiment(n) for n in (name, name.partition("_")[2]))
-    assert {u.explainer for u in units(mine)} == {u.explainer for u in units(theirs)}
-    mine, theirs = mine.experiment, theirs.experiment
+    mine, theirs = experiment(name).experiment, experiment(name.partition("_")[2]).experiment
     assert mine.based_on == theirs.name
+    assert set(mine.explainers) == set(theirs.explainers)
     assert (mine.columns, mine.figures) == (theirs.columns, theirs.figures)
 
     def without_strides(claims):
@@ -243,7 +242,7 @@ def test_pictures_alone_make_no_table(reproduce):
 def test_options_of_an_explainer_that_is_not_there_are_refused(key):
     composed = compose("reproduce", ["experiment=demo"])
     with open_dict(composed):
-        composed.experiment.grids[0][key] = {"aosa_aprox": {}}
+        composed.experiment.grids[0][key] = {"aosa_aprox": {} if key == "variants" else []}
     with pytest.raises(ConfigError, match="aosa_aprox is none of the explainers; did you mean aosa_approx"):
         list(units(composed))
 
