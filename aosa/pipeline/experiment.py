@@ -335,7 +335,10 @@ def bases_of(config: DictConfig) -> list[DictConfig]:
         if name in names:
             raise ConfigError(f"experiment.based_on={name}: an experiment cannot be based on itself")
         names.append(name)
-        found.append(compose("tabulate", [f"experiment={name}"]))
+        try:
+            found.append(compose("tabulate", [f"experiment={name}"]))
+        except ConfigError as error:
+            raise ConfigError(f"experiment.based_on={name}: {error}") from None
     return found
 
 
