@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import partial
 from pathlib import Path
@@ -44,25 +45,44 @@ def compose(config_name: str, overrides: Sequence[str] = (), config_dirs: Sequen
     Raises:
         ConfigError: an unknown key or choice; the message names those there are.
     """
-    extra = list(config_dirs)
-    if HydraConfig.initialized():
-        own = HydraConfig.get().runtime.config_sources
-        extra += [s.path for s in own if s.provider == "command-line" and s.path]
-    if extra:
-        paths = ",".join(quoted(f"file://{Path(path).absolute()}") for path in extra)
-        overrides = [*overrides, f"hydra.searchpath=[{paths}]"]
-    running = GlobalHydra.instance()
-    hydra = running.hydra
-    running.clear()
+    overrides = [*overrides, *_searched(config_dirs)]
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        with _hydra():
             return hydra_compose(config_name, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(describe_composition(error, config_name, overrides, config_dirs)) from None
     except ValueError as error:  # of Hydra: dataset=3, which is no name
         raise ConfigError(f"no config can be made of {' '.join(overrides)}: {error}") from None
+
+
+def choices(group: str) -> list[str]:
+    """The configs of a group (``model``), those of the folder given by ``--config-dir`` included."""
+    with _hydra():
+        loader = GlobalHydra.instance().config_loader()
+        return list(loader.get_group_options(group, config_name="explain", overrides=_searched()))
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra with our configs; a job that runs has its own back afterwards."""
+    running = GlobalHydra.instance()
+    hydra = running.hydra
+    running.clear()
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+            yield
     finally:
         running.hydra = hydra
+
+
+def _searched(config_dirs: Sequence[str] = ()) -> list[str]:
+    """The override that makes Hydra search further folders, and those that a running job was given."""
+    extra = list(config_dirs)
+    if HydraConfig.initialized():
+        own = HydraConfig.get().runtime.config_sources
+        extra += [s.path for s in own if s.provider == "command-line" and s.path]
+    paths = ",".join(quoted(f"file://{Path(path).absolute()}") for path in extra)
+    return [f"hydra.searchpath=[{paths}]"] if extra else []
 
 
 def describe_composition(

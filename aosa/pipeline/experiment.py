@@ -12,9 +12,9 @@ from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from aosa.config import build, compose, did_you_mean, plain
+from aosa.config import build, choices, compose, did_you_mean, plain
 from aosa.data.base import Entry
 from aosa.errors import ConfigError, StoreError
 from aosa.hints import check_type
@@ -25,7 +25,7 @@ from aosa.pipeline.accuracy import records_folder
 from aosa.pipeline.clock import TIMES
 from aosa.pipeline.common import Job
 from aosa.pipeline.store import RecordFolder, digest
-from aosa.report.claims import Claim, Verdict, read_claims, verdicts
+from aosa.report.claims import Claim, Verdict, claims_here, read_claims, verdicts
 from aosa.report.tables import Table, TableSpec, make_table, paper_values, row_key
 
 _COMMON = (
@@ -48,26 +48,35 @@ _LONGEST = 200  # bytes of a folder's name; its files' are longer
 _GROUPS = {"dataset": "dataset", "model": "models", "explainer": "explainers", "metric": "metrics"}
 
 
-class _Place(TypedDict):
+class Place(TypedDict, total=False):
+    """What a model needs on a data set: overrides, and options of explainers and metrics that a grid may have there, as
+    on the command line."""
+
+    overrides: list[str]
+    explainer_options: Mapping[str, list[str]]
+    metric_options: Mapping[str, list[str]]
+
+
+class _Parts(Place, total=False):
+    explainers: list[str]
+    metrics: list[str]
+    variants: Mapping[str, Mapping[str, list[str]]]
+
+
+class _Where(TypedDict):
     dataset: str
     models: list[str]
 
 
-class Grid(_Place, total=False):
-    """Each model with each explainer on one data set. `overrides` and the other options are as on the command line."""
-
-    explainers: list[str]
-    metrics: list[str]
-    overrides: list[str]
-    explainer_options: Mapping[str, list[str]]
-    metric_options: Mapping[str, list[str]]
-    variants: Mapping[str, Mapping[str, list[str]]]
+class Grid(_Where, _Parts, total=False):
+    """Each model with each explainer on one data set. What it does not say, it takes from the experiment."""
 
 
-class Experiment(TypedDict):
+class Experiment(_Parts):
     """``config.experiment``; what each key means and its default stand in ``configs/defaults/experiment.yaml``."""
 
     name: str
+    based_on: str | None
     title: str | None
     paper: str | None
     table: str | None
@@ -78,6 +87,7 @@ class Experiment(TypedDict):
     gallery: int
     figures: list[dict[str, Any]]
     claims: list[dict[str, Any]]
+    places: Mapping[str, Mapping[str, Place]]
     grids: list[Grid]
 
 
@@ -197,7 +207,7 @@ def units(config: DictConfig) -> Iterator[Unit]:
         ConfigError: see `check_experiment`; or a model or explainer that is not part of it.
     """
     experiment = check_experiment(config)
-    grids = experiment["grids"]
+    grids = whole_grids(experiment)
     for key in ("models", "explainers"):
         known = _named(grids, key)
         for name in config.get(key) or []:
@@ -209,25 +219,58 @@ def units(config: DictConfig) -> Iterator[Unit]:
     common = {key: config[key] for key in _COMMON}
     timed = not set(TIMES).isdisjoint(experiment["columns"] or [])
     for grid in grids:
-        for model in grid["models"]:
-            for explainer in grid.get("explainers") or [""]:
-                if model not in (config.get("models") or [model]) or explainer not in (
-                    config.get("explainers") or [explainer]
-                ):
-                    continue
-                options = grid.get("explainer_options", {}).get(explainer, [])
-                for variant, more in grid.get("variants", {}).get(explainer, {"": []}).items():
-                    yield Unit(
-                        grid["dataset"],
-                        model,
-                        explainer,
-                        [*grid.get("overrides", []), *options, *more],
-                        common,
-                        grid.get("metrics", []),
-                        dict(grid.get("metric_options", {})),
-                        variant,
-                        timed and bool(explainer),
-                    )
+        (model,) = grid["models"]
+        for explainer in grid["explainers"] or [""]:
+            if model not in (config.get("models") or [model]) or explainer not in (
+                config.get("explainers") or [explainer]
+            ):
+                continue
+            options = grid["explainer_options"].get(explainer, [])
+            for variant, more in grid["variants"].get(explainer, {"": []}).items():
+                yield Unit(
+                    grid["dataset"],
+                    model,
+                    explainer,
+                    [*grid["overrides"], *options, *more],
+                    common,
+                    grid["metrics"],
+                    dict(grid["metric_options"]),
+                    variant,
+                    timed and bool(explainer),
+                )
+
+
+def whole_grids(experiment: Experiment) -> list[Grid]:
+    """The grids of an experiment, one for each model, with all keys: what a grid does not say itself, it takes from the
+    experiment, and from the place (data set × model).
+
+    Its explainers and metrics, and the variants of an explainer, take the place of the experiment's. Overrides and
+    options come one after another, the place's, the experiment's, the grid's; of the same key the last one counts.
+    """
+    return [_whole(experiment, grid, model) for grid in experiment["grids"] for model in grid["models"]]
+
+
+def _whole(experiment: Experiment, grid: Grid, model: str) -> Grid:
+    place = experiment["places"].get(grid["dataset"], {}).get(model, Place())
+    levels: tuple[Place, ...] = (place, experiment, grid)
+    explainers = grid.get("explainers", experiment["explainers"])
+    metrics = grid.get("metrics", experiment["metrics"])
+    variants = {**experiment["variants"], **grid.get("variants", {})}
+    return {
+        "dataset": grid["dataset"],
+        "models": [model],
+        "explainers": explainers,
+        "metrics": metrics,
+        "overrides": [o for level in levels for o in level.get("overrides", [])],
+        "explainer_options": {
+            name: [o for level in levels for o in level.get("explainer_options", {}).get(name, [])]
+            for name in explainers
+        },
+        "metric_options": {
+            name: [o for level in levels for o in level.get("metric_options", {}).get(name, [])] for name in metrics
+        },
+        "variants": {name: variants[name] for name in explainers if name in variants},
+    }
 
 
 def check_experiment(config: DictConfig) -> Experiment:
@@ -238,9 +281,7 @@ def check_experiment(config: DictConfig) -> Experiment:
             folder; names given twice; options of an explainer or metric that is not part of its grid; an override that
             another key of the grid, or the whole run, decides; or a row that two grids fill with the same metric.
     """
-    found = plain(config.experiment)
-    check_type("experiment", found, Experiment)
-    experiment: Experiment = found  # type: ignore[assignment]
+    experiment = _read(config)
     check_name("experiment.name", experiment["name"])
     check_whole("experiment", gallery=(experiment["gallery"], 0, 1000), decimals=(experiment["decimals"], 0, 12))
     check_choice("experiment", statistic=(experiment["statistic"], ("mean", "median")))
@@ -248,55 +289,111 @@ def check_experiment(config: DictConfig) -> Experiment:
     if experiment["table"] is not None and experiment["paper"] is None:
         raise ConfigError(f"experiment.table={experiment['table']}: it is one of experiment.paper, which is null")
     _check_names("experiment.columns", experiment["columns"])
+    _check_places(experiment["places"])
     if not experiment["grids"]:
         raise ConfigError("experiment.grids=[]: give at least one grid, {dataset: …, models: […], …}")
     filled: set[tuple[str, ...]] = set()
     for number, grid in enumerate(experiment["grids"]):
         where = f"experiment.grids[{number}]"
-        _check_grid(where, grid)
-        for row in _rows(grid):
-            if row in filled:
-                dataset, model, explainer, variant, metric = row
-                raise ConfigError(
-                    f"{where}: {metric} of {row_key(explainer, variant) or 'the model'}, {model} on {dataset} is in an "
-                    f"earlier grid, too; leave out one, or make variants of them"
-                )
-        filled.update(_rows(grid))
+        _check_names(f"{where}.models", grid["models"])
+        for key, names in (("dataset", [grid["dataset"]]), ("models", grid["models"])):
+            for name in names:
+                check_name(f"{where}.{key}", name)
+        wholes = [_whole(experiment, grid, model) for model in grid["models"]]
+        if not wholes[0]["explainers"] and not wholes[0]["metrics"]:
+            raise ConfigError(f"{where}: give explainers, or metrics: [accuracy]")
+        _check_parts(where, grid, wholes[0]["explainers"], wholes[0]["metrics"])
+        rows = {row for whole in wholes for row in _rows(whole)}
+        for row in rows & filled:
+            dataset, model, explainer, variant, metric = row
+            raise ConfigError(
+                f"{where}: {metric} of {row_key(explainer, variant) or 'the model'}, {model} on {dataset} is in an "
+                f"earlier grid, too; leave out one, or make variants of them"
+            )
+        filled |= rows
+    known = [grid for read in (experiment, *map(_read, bases_of(config))) for grid in whole_grids(read)]
+    _check_parts("experiment", experiment, _named(known, "explainers"), _named(known, "metrics"))
     return experiment
 
 
-def _check_grid(where: str, grid: Grid) -> None:
-    explainers, metrics = grid.get("explainers", []), grid.get("metrics", [])
-    for key in ("models", "explainers", "metrics"):
-        _check_names(f"{where}.{key}", grid.get(key), empty=key != "models")  # type: ignore[arg-type]
-    for key, names in (("dataset", [grid["dataset"]]), ("models", grid["models"]), ("explainers", explainers)):
-        for name in names:
-            check_name(f"{where}.{key}", name)
-    if not explainers and not metrics:
-        raise ConfigError(f"{where}: give explainers, or metrics: [accuracy]")
+def _read(config: DictConfig) -> Experiment:
+    found = plain(config.experiment)
+    check_type("experiment", found, Experiment)
+    return found  # type: ignore[no-any-return]
+
+
+def bases_of(config: DictConfig) -> list[DictConfig]:
+    """The configs of the experiment that this one is based on, of the one that that is based on, and so on.
+
+    Raises:
+        ConfigError: there is no such experiment, or one is based on itself.
+    """
+    found: list[DictConfig] = []
+    names = [config.experiment.name]
+    while (name := (found or [config])[-1].experiment.based_on) is not None:
+        check_name("experiment.based_on", name)
+        if name in names:
+            raise ConfigError(f"experiment.based_on={name}: an experiment cannot be based on itself")
+        names.append(name)
+        try:
+            found.append(compose("tabulate", [f"experiment={name}"]))
+        except ConfigError as error:
+            raise ConfigError(f"experiment.based_on={name}: {error}") from None
+    return found
+
+
+def _check_places(places: Mapping[str, Mapping[str, Place]]) -> None:
+    """Refuse a name that no config has: a place that is never used would go unseen."""
+    if not places:
+        return
+    known = {group: choices(group) for group in _GROUPS}
+    for dataset, models in places.items():
+        _check_known(f"experiment.places.{dataset}", dataset, "dataset", known["dataset"])
+        for model, place in models.items():
+            where = f"experiment.places.{dataset}.{model}"
+            _check_known(where, model, "model", known["model"])
+            _check_parts(where, place, known["explainer"], known["metric"])
+
+
+def _check_known(where: str, name: str, kind: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise ConfigError(
+            f"{where}: {name} is none of the {kind}s{did_you_mean(name, known)} (there are {', '.join(known)})"
+        )
+
+
+def _check_parts(where: str, parts: Place, explainers: Sequence[str], metrics: Sequence[str]) -> None:
+    """What an experiment, a grid or a place says of explainers and metrics.
+
+    Args:
+        explainers, metrics: those that options and variants may be given of.
+    """
+    told: _Parts = parts  # type: ignore[assignment]  # a place has fewer keys
+    for key in ("explainers", "metrics"):
+        _check_names(f"{where}.{key}", told.get(key), empty=True)  # type: ignore[arg-type]
+    for name in told.get("explainers", []):
+        check_name(f"{where}.explainers", name)
+    lists = [("overrides", told.get("overrides", []))]
     for key, known in (("explainer_options", explainers), ("variants", explainers), ("metric_options", metrics)):
-        for name in grid.get(key, {}):  # type: ignore[attr-defined]
-            if name not in known:
-                part = "metrics" if key == "metric_options" else "explainers"
-                raise ConfigError(f"{where}: {key}.{name} is none of the grid's {part}{did_you_mean(name, known)}")
-    for explainer, variants in grid.get("variants", {}).items():
+        for name, listed in told.get(key, {}).items():  # type: ignore[attr-defined]
+            _check_known(f"{where}.{key}.{name}", name, "metric" if known is metrics else "explainer", known)
+            if key != "variants":
+                lists.append((f"{key}.{name}", listed))
+    for explainer, variants in told.get("variants", {}).items():
         if not variants:
             raise ConfigError(f"{where}.variants.{explainer} is empty: leave it out, or name its variants")
-        for variant in filter(None, variants):
-            check_name(f"{where}.variants.{explainer}", variant)
-    lists = [("overrides", grid.get("overrides", []))]
-    for key in ("explainer_options", "metric_options"):
-        lists += [(f"{key}.{name}", listed) for name, listed in grid.get(key, {}).items()]  # type: ignore[attr-defined]
-    for name, variants in grid.get("variants", {}).items():
-        lists += [(f"variants.{name}.{variant}", listed) for variant, listed in variants.items()]
+        for variant, listed in variants.items():
+            if variant:
+                check_name(f"{where}.variants.{explainer}", variant)
+            lists.append((f"variants.{explainer}.{variant}", listed))
     for key, listed in lists:
         for override in listed:
             if not re.match(r"[+~]{0,2}[\w.@/]+=|~", override):
                 raise ConfigError(f"{where}.{key}: {override!r} is no override, such as dataset.size=30")
-    for override in grid.get("overrides", []):
+    for override in told.get("overrides", []):
         key = override.partition("=")[0].lstrip("+~")
         if key in _GROUPS:
-            raise ConfigError(f"{where}.overrides: {override}: choose it by {where}.{_GROUPS[key]}")
+            raise ConfigError(f"{where}.overrides: {override}: choose it by experiment.grids, {_GROUPS[key]}")
         if key in _COMMON:
             raise ConfigError(f"{where}.overrides: {override} is for the whole run: give it on the command line")
 
@@ -307,19 +404,19 @@ def _check_names(key: str, names: Sequence[str] | None, empty: bool = False) -> 
 
 
 def _rows(grid: Grid) -> set[tuple[str, ...]]:
-    """What a grid fills: data set, model, explainer, variant, metric."""
+    """What a whole grid fills: data set, model, explainer, variant, metric."""
     return {
         (grid["dataset"], model, explainer, variant, metric)
         for model in grid["models"]
-        for explainer in grid.get("explainers") or [""]
-        for variant in grid.get("variants", {}).get(explainer, {"": []})
-        for metric in grid.get("metrics", [])
+        for explainer in grid["explainers"] or [""]
+        for variant in grid["variants"].get(explainer, {"": []})
+        for metric in grid["metrics"]
     }
 
 
 def _named(grids: Sequence[Grid], key: str) -> list[str]:
-    """The models, or explainers, of all grids."""
-    return list(dict.fromkeys(name for grid in grids for name in grid.get(key, [])))  # type: ignore[attr-defined]
+    """The models, explainers or metrics of all these whole grids."""
+    return list(dict.fromkeys(name for grid in grids for name in grid[key]))  # type: ignore[literal-required]
 
 
 def title_of(config: DictConfig) -> str:
@@ -340,8 +437,9 @@ def folder(config: DictConfig) -> Path:
     ``explainers``, ``limit``, ``clips``) a folder beside that which says so (``demo-aosa+osa-limit3``): a part never
     takes the place of the whole."""
     cuts = []
+    grids = whole_grids(_read(config))
     for key in ("models", "explainers"):
-        known = _named(config.experiment.grids, key)
+        known = _named(grids, key)
         kept = [name for name in known if name in (config.get(key) or known)]
         if kept != known:
             named = "+".join(kept)
@@ -598,29 +696,39 @@ def table_of(config: DictConfig, results: Results, explainers: list[str]) -> Tab
 
 
 def claims_of(config: DictConfig, columns: Mapping[str, str]) -> list[Claim]:
-    """The claims of ``experiment.claims``, checked against the columns shown and the experiment's names.
+    """The claims of ``experiment.claims``, checked against the columns shown and the experiment's names. Of one that is
+    based on another, claims may name what the other has, too: see `claims_here`.
 
     Raises:
         ConfigError: see `read_claims`.
     """
-    experiment = OmegaConf.to_container(config.experiment, resolve=True)
-    assert isinstance(experiment, dict)
-    printed = printed_of(config)
-    known = {
-        "column": list(columns),
-        "explainer": [
-            *(
-                row_key(explainer, variant)
-                for grid in experiment["grids"]
-                for explainer in grid.get("explainers") or [""]
-                for variant in grid.get("variants", {}).get(explainer, [""])
-            ),
-            *([] if printed is None else map(row_key, printed["explainer"], printed["variant"])),
-        ],
-        "dataset": [grid["dataset"] for grid in experiment["grids"]],
-        "model": [model for grid in experiment["grids"] for model in grid["models"]],
+    claims, known = plain(config.experiment.claims), _known(config, list(columns))
+    bases = bases_of(config) if claims else []
+    if not bases:
+        return read_claims(claims, known)
+    everywhere = {kind: list(names) for kind, names in known.items()}
+    for base in bases:
+        for kind, names in _known(base, base.experiment.columns or list(columns_of(list(units(base))))).items():
+            everywhere[kind] += names
+    own, first = ({(g["dataset"], *g["models"]) for g in whole_grids(_read(c))} for c in (config, bases[-1]))
+    return claims_here(read_claims(claims, everywhere), known, stand_in=own.isdisjoint(first))
+
+
+def _known(config: DictConfig, columns: list[str]) -> dict[str, list[str]]:
+    """What claims may name."""
+    grids, printed = whole_grids(_read(config)), printed_of(config)
+    rows = [
+        row_key(explainer, variant)
+        for grid in grids
+        for explainer in grid["explainers"] or [""]
+        for variant in grid["variants"].get(explainer, [""])
+    ]
+    return {
+        "column": columns,
+        "explainer": [*rows, *([] if printed is None else map(row_key, printed["explainer"], printed["variant"]))],
+        "dataset": [grid["dataset"] for grid in grids],
+        "model": _named(grids, "models"),
     }
-    return read_claims(experiment["claims"], known)
 
 
 def verdicts_of(config: DictConfig, table: Table) -> list[Verdict]:

@@ -176,6 +176,29 @@ def _between(where: str, entry: Mapping[str, Any]) -> Between:
     return Between(kind, *_two(f"{where}.between.{kind}", pair, f"{kind}s"))
 
 
+def claims_here(claims: Sequence[Claim], known: Mapping[str, Sequence[str]], stand_in: bool) -> list[Claim]:
+    """Those of another table's claims that can be judged on this one. A claim that names a row or a column that is not
+    here is left out, and so is one about a data set or model that is not here; but a stand-in, which has none of the
+    other's places, has its own ones in their stead: there the claim is about each of them.
+
+    Args:
+        known: the names there are here, as in `read_claims`.
+        stand_in: whether no data set × model is the other table's.
+    """
+    if stand_in:
+        claims = [replace(claim, dataset=None, model=None) for claim in claims]
+    return [claim for claim in claims if all(name in known[kind] for kind, name in _names(claim))]
+
+
+def _names(claim: Claim) -> Iterator[tuple[str, str]]:
+    """What a claim names, by kind."""
+    between = () if claim.between is None else [(claim.between.kind, name) for name in claim.between[1:]]
+    rows = [("explainer", name) for name in (claim.explainer, *(claim.than or ()))]
+    for kind, name in (("column", claim.column), ("dataset", claim.dataset), ("model", claim.model), *rows, *between):
+        if name:
+            yield kind, name
+
+
 def rivals(table: Table, block: Block, column: str) -> list[str]:
     """Whom the explainer of a claim without `than` is compared with: all that the paper prints, be they rows of this
     table or not; where it prints none, the rows that were run, but for `random`."""

@@ -101,6 +101,8 @@ def read(name: str) -> Config:
             config.raw |= plain
         elif isinstance(parent, str) and parent.startswith("defaults/"):
             continue  # of another key, which has a page of its own
+        elif isinstance(parent, str) and parent.startswith("/"):
+            config.raw |= read(parent[1:]).raw
         elif isinstance(parent, str):
             inherited = read(f"{group}/{parent}" if group else parent)
             _take(config, inherited.options)
@@ -213,7 +215,8 @@ def experiments() -> str:
     for name in names("experiment"):
         raw = read(f"experiment/{name}").raw
         paper = " ".join(str(raw[k]) for k in ("paper", "table") if raw.get(k)).replace("_", " ")
-        of = (", ".join(dict.fromkeys(n for grid in raw["grids"] for n in _listed(grid[k]))) for k in _GRID)
+        grids = [{"explainers": [], "metrics": [], **raw, **grid} for grid in raw["grids"]]
+        of = (", ".join(dict.fromkeys(n for grid in grids for n in _listed(grid[k]))) for k in _GRID)
         rows.append((f'<code id="{name}">{name}</code>', _text(raw["title"]), paper, *map(html.escape, of)))
     head = ("experiment", "what it shows", "paper", "data sets", "models", "explainers", "metrics")
     return _table(head, rows, "experiments")

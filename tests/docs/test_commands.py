@@ -30,6 +30,7 @@ from aosa.config import build, compose
 from aosa.explainers import Explainer
 from aosa.explainers.base import Passes
 from aosa.pipeline import benchmark, explain_video, plan
+from aosa.pipeline.experiment import units
 from tests.docs.commands import PAGES, Command, commands, fences, parse
 from tests.running import ROOT, run
 
@@ -201,10 +202,11 @@ _planned: set[tuple[str, ...]] = set()  # that a plan can be made of them is kno
 def one_of_each(overrides: list[str]) -> list[str]:
     """Of an experiment one model and explainer; that all compose, tests/test_config.py sees."""
     name = next((word.partition("=")[2] for word in overrides if word.startswith("experiment=")), "demo")
-    path = ROOT / "configs" / "experiment" / f"{name}.yaml"
-    grids = yaml.safe_load(path.read_text()).get("grids") if path.is_file() else None
-    keys = ("models", "explainers")
-    return [f"{key}=[{grids[0][key][0]}]" for key in keys if grids and grids[0].get(key) and not sets(overrides, key)]
+    if not (ROOT / "configs" / "experiment" / f"{name}.yaml").is_file():
+        return []
+    first = next(units(compose("reproduce", [f"experiment={name}"])))
+    named = {"models": first.model, "explainers": first.explainer}
+    return [f"{key}=[{one}]" for key, one in named.items() if one and not sets(overrides, key)]
 
 
 def sets(overrides: list[str], *keys: str) -> bool:

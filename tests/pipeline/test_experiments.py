@@ -116,15 +116,27 @@ def small(tmp_path_factory) -> Path:
     for path in (home / "configs" / "explainer").glob("*.yaml"):
         text = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump(text | {k: v for k, v in SMALL.items() if k in text}, sort_keys=False))
-    for path in (home / "configs" / "experiment").glob("*.yaml"):
-        text = yaml.safe_load(path.read_text())
-        for grid in text["grids"]:
-            grid["explainers"] = [e for e in grid["explainers"] if e != "eb_r"]  # which serves VGG16-LSTM alone
-            grid["overrides"] = [
-                o for o in grid["overrides"] if not o.startswith(("model.network", "model.class_names", "target="))
-            ]
-        path.write_text(yaml.safe_dump(text, sort_keys=False))
+    places = home / "configs" / "defaults" / "places.yaml"
+    for path in (places, *(home / "configs" / "experiment").glob("*.yaml")):
+        text = path.read_text()
+        head = text.splitlines(keepends=True)[0]  # may say the package
+        path.write_text(head + yaml.safe_dump(without_large_parts(yaml.safe_load(text)), sort_keys=False))
     return home
+
+
+def without_large_parts(node):
+    """An experiment or its places, without what their own networks alone take."""
+    if isinstance(node, list):
+        return [without_large_parts(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: without_large_parts(part) for key, part in node.items()}
+    if "explainers" in found:
+        found["explainers"] = [e for e in found["explainers"] if e != "eb_r"]  # which serves VGG16-LSTM alone
+    if "overrides" in found:
+        large = ("model.network", "model.class_names", "target=")
+        found["overrides"] = [o for o in found["overrides"] if not o.startswith(large)]
+    return found
 
 
 @pytest.fixture
@@ -167,16 +179,17 @@ def test_each_printed_row_is_run(name):
 
 @pytest.mark.parametrize("name", STAND_INS)
 def test_stand_ins_follow_the_table_they_stand_for(name):
-    """The same rows, columns and claims, but for what is named after a network or stride."""
+    """The same explainers, columns and claims, but for what is named after a network or stride."""
     mine, theirs = experiment(name).experiment, experiment(name.partition("_")[2]).experiment
-    assert set(mine.grids[0].explainers) == set(theirs.grids[0].explainers)
-    assert (mine.columns, mine.get("figures")) == (theirs.columns, theirs.get("figures"))
+    assert mine.based_on == theirs.name
+    assert set(mine.explainers) == set(theirs.explainers)
+    assert (mine.columns, mine.figures) == (theirs.columns, theirs.figures)
 
     def without_strides(claims):
-        bare = [{k: str(v) for k, v in c.items() if k in ("column", "best", "better")} for c in claims or []]
+        bare = [{k: str(v) for k, v in c.items() if k in ("column", "best", "better")} for c in claims]
         return [re.sub(r" \([a-z0-9= ]*stride[^)]*\)", "", str(claim)) for claim in bare]
 
-    assert set(without_strides(mine.get("claims"))) <= set(without_strides(theirs.get("claims")))
+    assert set(without_strides(mine.claims)) <= set(without_strides(theirs.claims))
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -229,10 +242,8 @@ def test_pictures_alone_make_no_table(reproduce):
 def test_options_of_an_explainer_that_is_not_there_are_refused(key):
     composed = compose("reproduce", ["experiment=demo"])
     with open_dict(composed):
-        composed.experiment.grids[0][key] = {"aosa_aprox": {}}
-    with pytest.raises(
-        ConfigError, match=f"{key}.aosa_aprox is none of the grid's explainers; did you mean aosa_approx"
-    ):
+        composed.experiment.grids[0][key] = {"aosa_aprox": {} if key == "variants" else []}
+    with pytest.raises(ConfigError, match="aosa_aprox is none of the explainers; did you mean aosa_approx"):
         list(units(composed))
 
 
@@ -247,3 +258,93 @@ def test_accuracy_goes_without_explainers_and_other_metrics_with():
         ]
         with pytest.raises(ConfigError, match=message):
             columns_of(list(units(composed)))
+
+
+def derived(**changes) -> DictConfig:
+    """An experiment made from Table I, with R3D-50 alone."""
+    composed = compose("reproduce", ["experiment=table1"])
+    with open_dict(composed):
+        composed.experiment.update({"name": "mine", "based_on": "table1", **changes})
+    return composed
+
+
+R3D50 = {"dataset": "ucf101", "models": ["r3d50"]}
+UNPRINTED = {"paper": None, "table": None}
+COLUMNS = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "columns", "absent"),
+    [
+        ({"grids": [R3D50]}, COLUMNS, ""),
+        ({"grids": [R3D50]}, {"overall": "higher"}, "insertion|deletion"),
+        ({"grids": [{**R3D50, "models": ["r2plus1d50"]}]}, COLUMNS, "Grad-CAM does"),
+        (
+            {"grids": [R3D50], "paper": None, "table": None, "explainers": ["aosa", "aosa_approx"]},
+            COLUMNS,
+            "best|conv|Grad",
+        ),
+        ({"grids": [{"dataset": "moving_shapes", "models": ["r3d_tiny"]}]}, COLUMNS, ""),
+    ],
+)
+def test_an_experiment_has_the_claims_of_its_base_but_for_those_about_what_is_absent(changes, columns, absent):
+    whole = [claim.text for claim in claims_of(experiment("table1"), COLUMNS)]
+    kept = [claim.text for claim in claims_of(derived(**changes), columns)]
+    assert kept == [text for text in whole if not absent or not re.search(absent, text)]
+
+
+def test_a_misspelt_claim_is_refused_in_an_experiment_that_is_based_on_another():
+    claim = {"text": "t", "column": "overall", "better": ["aosa", "smoothgrad"]}
+    with pytest.raises(
+        ConfigError, match=r"claims\[0\].better: there is no explainer smoothgrad.*did you mean smooth_grad"
+    ):
+        claims_of(derived(claims=[claim]), COLUMNS)
+    claim = {"text": "t", "column": "overall", "best": "aosa", "model": "r3d5"}
+    with pytest.raises(ConfigError, match=r"claims\[0\].model: there is no model r3d5 .*did you mean r3d50"):
+        claims_of(derived(grids=[{"dataset": "moving_shapes", "models": ["r3d_tiny"]}], claims=[claim]), COLUMNS)
+
+
+def test_without_a_base_a_claim_about_what_is_absent_is_refused():
+    with pytest.raises(ConfigError, match="model: there is no model r3d50"):
+        claims_of(derived(based_on=None, grids=[{**R3D50, "models": ["r2plus1d50"]}]), COLUMNS)
+
+
+def test_options_come_from_place_experiment_and_grid():
+    more = ["explainer.neighbours=5"]
+    small = {"explainer_options": {"aosa": more}, "overrides": ["dataset.per_class=1"], "explainers": ["aosa", "osa"]}
+    kinetics = {"dataset": "kinetics700", "models": ["r3d50"], **small}
+    found = units(derived(grids=[R3D50, kinetics], explainer_options={"aosa": ["explainer.seed=1"]}))
+    place = ["model.weights=${data_root}/weights/r3d50_K_200ep.pth", "model.network.num_classes=700"]
+    place += ["model.class_names=null", "target=predicted", "dataset.per_class=1"]
+    wanted = {
+        ("ucf101", "aosa"): ["model.weights=${data_root}/weights/save_200.pth", "explainer.seed=1"],
+        ("kinetics700", "aosa"): [*place, "explainer.stride=4", "explainer.box=8", "explainer.seed=1", *more],
+        ("kinetics700", "osa"): place,
+    }
+    assert {(u.dataset, u.explainer): u.overrides for u in found}.items() >= wanted.items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"places": {"ucf11": {}}}, r"experiment.places.ucf11: ucf11 is none of the datasets; did you mean ucf101"),
+        ({"places": {"ucf101": {"r3d5": {}}}}, r"places.ucf101.r3d5: r3d5 is none of the models; did you mean r3d50"),
+        (
+            {"places": {"ucf101": {"r3d50": {"explainer_options": {"aosaa": []}}}}},
+            r"places.ucf101.r3d50.explainer_options.aosaa: aosaa is none of the explainers; did you mean aosa",
+        ),
+        ({"based_on": "tabel1"}, r"there is no experiment=tabel1; did you mean experiment=table1"),
+        ({"based_on": "mine"}, r"experiment.based_on=mine: an experiment cannot be based on itself"),
+        ({"explainer_options": {"lime3d": []}}, r"explainer_options.lime3d: lime3d is none of the explainers"),
+        ({"overrides": ["model=r3d50"]}, r"experiment.overrides: model=r3d50: choose it by experiment.grids, models"),
+    ],
+)
+def test_wrong_names_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        list(units(derived(**changes)))
+
+
+def test_options_of_what_only_the_base_has_are_left_out():
+    osa = {"osa": ["explainer.samples=2"]}
+    (unit,) = units(derived(grids=[R3D50], explainers=["random"], explainer_options=osa))
+    assert unit.overrides == ["model.weights=${data_root}/weights/save_200.pth"]

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from aosa.report.claims import (
     Between,
     Claim,
     Verdict,
+    claims_here,
     judge,
     read_claims,
     rivals,
@@ -391,6 +393,27 @@ def test_refuses_between(change, message):
 def test_refuses_what_is_no_list_of_claims(claims, message):
     with pytest.raises(ConfigError, match=message):
         read_claims(claims, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("change", "part", "stand_in"),
+    [
+        ({}, True, True),
+        ({"column": "spt"}, False, False),
+        ({"explainer": "step"}, False, False),
+        ({"than": ("osa", "step")}, False, False),
+        ({"model": "r3d50"}, True, True),
+        ({"model": "timesformer"}, False, True),
+        ({"dataset": "kinetics400"}, False, True),
+        ({"explainer": "", "between": Between("model", "r3d50", "r2plus1d50")}, True, True),
+        ({"explainer": "", "between": Between("model", "r3d50", "timesformer")}, False, False),
+    ],
+)
+def test_claims_about_what_is_absent_are_left_out(change, part, stand_in):
+    """Of a part of the other's table, and of a stand-in, whose places take those of the other."""
+    claim = replace(BEST, **change)
+    assert claims_here([claim], KNOWN, stand_in=False) == [claim] * part
+    assert claims_here([claim], KNOWN, stand_in=True) == [replace(claim, dataset=None, model=None)] * stand_in
 
 
 @pytest.mark.parametrize("value", ["aosa", ["aosa"], ["aosa", "osa", "grad_cam"], ["aosa", "aosa"]])
