@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aosa import explainers, metrics
     from aosa.clip import Clip, InputSpec
     from aosa.data import load_clip
+    from aosa.data.window import Window
     from aosa.models import load_model
     from aosa.models.base import VideoModel
     from aosa.pipeline.store import load_map, save_map
@@ -33,6 +34,7 @@ __all__ = [
     "Clip",
     "InputSpec",
     "VideoModel",
+    "Window",
     "contact_sheet",
     "explainers",
     "load_clip",
@@ -47,6 +49,7 @@ _HOMES = {
     "Clip": "aosa.clip",
     "InputSpec": "aosa.clip",
     "VideoModel": "aosa.models.base",
+    "Window": "aosa.data.window",
     "contact_sheet": "aosa.report.overlay",
     "load_clip": "aosa.data",
     "load_map": "aosa.pipeline.store",
