@@ -142,7 +142,7 @@ class VideoList(Choice, FileDataset):
                 entries[id] = Entry(id, class_name, found, None if part is None else stem, extra)
         # Of all classes, whichever are kept: a manifest serves every run.
         chosen, absent = self.choose(by_class, entries)
-        wanted = by_class if self.classes is None else self.class_names
+        wanted = by_class if self.classes is None else self.classes
         kept = {id for class_name, ids in by_class.items() if class_name in wanted for id in ids}
         self.entries = [entries[id] for id in chosen if id in kept]
         self.problems += wrong if self.classes is None else []
