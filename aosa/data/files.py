@@ -166,7 +166,7 @@ class FileDataset(WindowOptions, VideoDataset):
         ConfigError: no such folder, or an option out of range.
     """
 
-    root: Path = option(meaning="the folder, as a path or a text; never recorded")
+    root: Path = option(meaning="the folder, a path or a text; never recorded", expect="the path of a folder")
     _: KW_ONLY
     name: str = option(meaning="what folders and tables call the data set")
     class_map: str | Path | Mapping[str, str] | None = option(
