@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aosa import explainers, metrics
     from aosa.clip import Clip, InputSpec
     from aosa.data import load_clip
+    from aosa.data.window import Window
     from aosa.models import load_model
     from aosa.models.base import VideoModel
     from aosa.pipeline.store import load_map, save_map
@@ -35,6 +36,7 @@ __all__ = [
     "InputSpec",
     "SaliencyMap",
     "VideoModel",
+    "Window",
     "contact_sheet",
     "explainers",
     "load_clip",
@@ -50,6 +52,7 @@ _HOMES = {
     "InputSpec": "aosa.clip",
     "SaliencyMap": "aosa.saliency",
     "VideoModel": "aosa.models.base",
+    "Window": "aosa.data.window",
     "contact_sheet": "aosa.report.overlay",
     "load_clip": "aosa.data",
     "load_map": "aosa.pipeline.store",

@@ -41,26 +41,16 @@ def fixed(value: Any) -> Any:
 
 
 @dataclass
-class Options:
-    """What has options: a dataclass whose fields they are, checked when it is made.
+class Checked:
+    """A dataclass whose fields are options, checked when it is made.
 
     A subclass is a dataclass too; it inherits options, adds some by `option`, and takes some away by `fixed`.
 
     Attributes:
         owner: the config node of the options, for messages.
-        name: stable, and the only name in an identity; a class that gives none has that of the class itself.
-        version: raised when a fix changes results.
     """
 
     owner: ClassVar[str] = ""
-    name: ClassVar[str] = ""
-    version: ClassVar[int] = 1
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # An inherited name would give two methods one identity.
-        if "name" not in vars(cls):
-            cls.name = cls.__name__
 
     def __post_init__(self) -> None:
         """Refuse values of another type or out of range.
@@ -72,6 +62,25 @@ class Options:
         for part in fields(self):
             if part.init:
                 _check(full_key(self.owner, part.name), getattr(self, part.name), kinds[part.name], part.metadata)
+
+
+@dataclass
+class Options(Checked):
+    """Options that are part of an identity.
+
+    Attributes:
+        name: stable, and the only name in an identity; a class that gives none has that of the class itself.
+        version: raised when a fix changes results.
+    """
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # An inherited name would give two methods one identity.
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
 
     def options(self) -> dict[str, object]:
         """Each option's value.

@@ -9,28 +9,15 @@ from aosa.data.files import read_clip
 from aosa.data.window import Window
 
 
-def load_clip(
-    path: str | Path,
-    spec: InputSpec,
-    *,
-    window: str = "centre",
-    index: int | None = None,
-    interval: int | None = None,
-    short_videos: str = "refuse",
-    damaged_videos: str = "refuse",
-) -> Clip:
+def load_clip(path: str | Path, spec: InputSpec, window: Window | None = None) -> Clip:
     """One clip from a video file, or from a folder of numbered images, at a model's size.
 
     Args:
         spec: the model's (``model.spec``).
-        window: ``centre``, ``start``, ``index`` (the `index`-th non-overlapping window), or ``segments`` (one frame
-            of each of as many equal parts as the model takes frames).
-        interval: source frames between sampled frames; default the spec's.
-        short_videos: ``refuse``, or ``loop`` to begin again after the last frame.
-        damaged_videos: of a window with frames that are lost or damaged in the file: ``refuse``, or ``use`` to take
-            what decodes, the frame before in place of a lost one.
+        window: which frames, such as ``aosa.Window(window="start", interval=2)``; None = those at the centre, at the
+            spec's interval.
 
     Raises:
         VideoError: it cannot be decoded, is too short or lacks frames; the message names the file and the reason.
     """
-    return read_clip(path, spec, Window(window, index, interval, short_videos, damaged_videos))[0]
+    return read_clip(path, spec, window)[0]

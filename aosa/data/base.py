@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 from aosa.clip import Clip, InputSpec
@@ -114,6 +115,7 @@ class VideoDataset(ABC):
     Attributes:
         name: as in the config.
         class_names: the data set's own classes, in its own order.
+        model_classes: the model's name of those classes that it knows by another.
         entries: the videos that are there, in a fixed order.
         problems: the videos that are listed but missing, or refused, each with its reason.
         annotated: which of ``boxes``, ``segment`` and ``truth`` its clips may have; None where nobody says, and metrics
@@ -123,6 +125,7 @@ class VideoDataset(ABC):
 
     name: str
     class_names: Sequence[str]
+    model_classes: Mapping[str, str] = MappingProxyType({})
     entries: list[Entry]
     problems: list[Problem]
     flip_keeps_class: bool = False

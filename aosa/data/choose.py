@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from aosa.data.base import Entry
 from aosa.data.tables import read_rows
 from aosa.errors import ConfigError
+from aosa.fields import Checked, option
 from aosa.files import write_csv
-from aosa.options import check_whole
 from aosa.rng import key_seed
 
 HEADER = ("id", "class", "per_class", "seed")
@@ -27,28 +29,29 @@ def limited(entries: Sequence[Entry], limit: int | None) -> list[Entry]:
     return [e for e in entries if e.id in kept]
 
 
-class Choice:
+@dataclass(kw_only=True)
+class Choice(Checked):
     """Which of the listed videos a data set consists of.
 
     Each class's videos stand in an order that depends on their ids and the seed alone; the first `per_class` of those
     that are there are taken. Those passed over because they are not there are named, so what is chosen from a data
     set with holes differs from what is chosen from a whole one in these videos only.
 
-    Args:
-        per_class: so many of each class, or fewer where fewer are there; None = all, in the order of the list.
-        seed: of that order.
-        manifest: a CSV file (columns id, class, per_class, seed; the last two may be absent). Where it is there, its
-            videos are *the* videos, and those of them that are missing have no replacement; where it is not, the
-            choice is written to it. None = neither.
+    A manifest is a CSV file with columns id, class, per_class, seed; the last two may be absent. Where it is there, its
+    videos are *the* videos, and those of them that are missing have no replacement; where it is not, the choice is
+    written to it.
 
     Raises:
         ConfigError: an option out of range.
     """
 
-    def __init__(self, per_class: int | None, seed: int, manifest: str | Path | None) -> None:
-        check_whole("dataset", per_class=(per_class, 1), seed=(seed, 0))
-        self.per_class, self.seed = per_class, seed
-        self.manifest = None if manifest is None else Path(manifest).expanduser()
+    owner: ClassVar[str] = "dataset"
+
+    per_class: int | None = option(
+        None, "so many of each class, or fewer where fewer are there; None = all, in the order of the list", low=1
+    )
+    seed: int = option(0, "of the order of which they are the first", low=0)
+    manifest: str | Path | None = option(None, "file of the choice: read where it is there, else written")
 
     def choose(self, listed: Mapping[str, Sequence[str]], there: Collection[str]) -> tuple[list[str], list[str]]:
         """The ids chosen and there, and those chosen or passed over that are not there.
@@ -61,8 +64,9 @@ class Choice:
             ConfigError: a manifest that is none, was made with other options, names a video that is not listed, or
                 cannot be written.
         """
-        if self.manifest is not None and self.manifest.exists():
-            wanted = self._recorded({id: name for name, ids in listed.items() for id in ids})
+        manifest = None if self.manifest is None else Path(self.manifest).expanduser()
+        if manifest is not None and manifest.exists():
+            wanted = self._recorded(manifest, {id: name for name, ids in listed.items() for id in ids})
             return [id for id in wanted if id in there], [id for id in wanted if id not in there]
         chosen: list[str] = []
         missing: list[str] = []
@@ -73,36 +77,35 @@ class Choice:
                     break
                 taken += id in there
                 (chosen if id in there else missing).append(id)
-        if self.manifest is not None and chosen:
+        if manifest is not None and chosen:
             of = {id: name for name, ids in listed.items() for id in ids}
             try:
-                write_csv(self.manifest, HEADER, ({"id": id, "class": of[id], **self._options()} for id in chosen))
+                write_csv(manifest, HEADER, ({"id": id, "class": of[id], **self._made()} for id in chosen))
             except OSError as error:
                 reason = (error.strerror or "unknown reason").lower()
-                raise ConfigError(f"dataset.manifest={self.manifest}: cannot be written ({reason})") from None
+                raise ConfigError(f"dataset.manifest={manifest}: cannot be written ({reason})") from None
         return chosen, missing
 
-    def _recorded(self, classes: Mapping[str, str]) -> list[str]:
-        assert self.manifest is not None
+    def _recorded(self, manifest: Path, classes: Mapping[str, str]) -> list[str]:
         ids: dict[str, None] = {}
-        for place, row in read_rows(self.manifest, ("id", "class"), "dataset.manifest"):
+        for place, row in read_rows(manifest, ("id", "class"), "dataset.manifest"):
             if classes.get(row["id"]) != row["class"]:
                 raise ConfigError(
-                    f"dataset.manifest={self.manifest}: {place}: {row['id']!r} of class {row['class']!r} is not listed "
+                    f"dataset.manifest={manifest}: {place}: {row['id']!r} of class {row['class']!r} is not listed "
                     "by the annotation"
                 )
             made = {key: row[key] for key in HEADER[2:] if key in row}
-            if any(self._options()[key] != value for key, value in made.items()):
+            if any(self._made()[key] != value for key, value in made.items()):
                 raise ConfigError(
-                    f"dataset.manifest={self.manifest}: {place} was chosen with {_told(made)}, this run asks for "
-                    f"{_told(self._options())}; give the same, or another file"
+                    f"dataset.manifest={manifest}: {place} was chosen with {_told(made)}, this run asks for "
+                    f"{_told(self._made())}; give the same, or another file"
                 )
             ids[row["id"]] = None
         if not ids:
-            raise ConfigError(f"dataset.manifest={self.manifest}: no video in it; delete it, and it is made anew")
+            raise ConfigError(f"dataset.manifest={manifest}: no video in it; delete it, and it is made anew")
         return list(ids)
 
-    def _options(self) -> dict[str, str]:
+    def _made(self) -> dict[str, str]:
         """As the manifest has them: empty for null; without `per_class` no seed was used."""
         return dict.fromkeys(HEADER[2:], "") if self.per_class is None else {
             "per_class": str(self.per_class), "seed": str(self.seed)

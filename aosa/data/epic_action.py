@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,10 +11,11 @@ from aosa.clip import Clip
 from aosa.data.epic_kitchens import EpicKitchens, annotation_path
 from aosa.data.epic_lists import Segment, read_segments
 from aosa.data.preprocess import Geometry
-from aosa.options import check_choice
+from aosa.fields import option
 from aosa.rng import generator
 
 
+@dataclass(kw_only=True)
 class EpicAction(EpicKitchens):
     """EPIC-Action of the STEP paper (4.1): the segments of EPIC-Kitchens-55, the label is the verb. For T-PT, a part
     of the action is shown with as much of what comes before or after it as is left out of the action.
@@ -24,14 +24,9 @@ class EpicAction(EpicKitchens):
     16 frames of a clip, one of each of 16 parts (``window="segments"``). Which were drawn, and how they were cut, only
     the authors' own list can tell: with it as `annotations`, ``subset="all"`` and ``top=None`` it is their test.
 
-    Args:
-        root: the folder of the frames, see `aosa.data.epic_kitchens.EpicKitchens`.
-        annotations: see `aosa.data.epic_lists.read_segments`; None = the segments that folders are named after.
-        background: whether to show a part of the action and its neighbourhood; else the action alone, all of it.
-            As in the authors' code, the action is cut between a quarter and three quarters of its frames, by a draw
-            keyed by `seed` and the segment; the clip has as many frames as the action. A list that says where the
-            action lies is taken as it is.
-        others: as for `aosa.data.epic_kitchens.EpicKitchens`.
+    With `background`, as in the authors' code, the action is cut between a quarter and three quarters of its frames, by
+    a draw keyed by `seed` and the segment; the clip has as many frames as the action. A list that says where the action
+    lies is taken as it is.
 
     Raises:
         ConfigError: as there.
@@ -41,32 +36,8 @@ class EpicAction(EpicKitchens):
 
     annotated = frozenset({"segment"})
 
-    def __init__(
-        self,
-        root: str | Path,
-        name: str = "epic_action",
-        annotations: str | Path | None = None,
-        background: bool = True,
-        subset: str = "test",
-        top: int | None = None,
-        per_class: int | None = None,
-        seed: int = 0,
-        manifest: str | Path | None = None,
-        classes: Sequence[str] | None = None,
-        min_frames: int = 1,
-        class_list: str | Path | None = None,
-        window: str = "centre",
-        index: int | None = None,
-        interval: int | None = None,
-        class_map: str | Path | Mapping[str, str] | None = None,
-        short_videos: str = "refuse",
-    ) -> None:
-        check_choice("dataset", background=(background, (True, False)))
-        self.annotations, self.background, self.seed = annotations, background, seed
-        super().__init__(
-            root, name, subset, top, per_class, seed, manifest, classes, min_frames, class_list,
-            window, index, interval, class_map, short_videos,
-        )  # fmt: skip
+    name: str = option("epic_action", "in folders and tables")
+    background: bool = option(True, "show a part of the action and its neighbourhood; else the action alone, all of it")
 
     def listed(self) -> list[Segment]:
         return self.named() if self.annotations is None else read_segments(annotation_path(self.annotations))

@@ -7,9 +7,11 @@ import os
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,13 +25,14 @@ from aosa.data.image_range import ImageRange
 from aosa.data.images import find_series
 from aosa.data.preprocess import Geometry
 from aosa.errors import MissingDataError
-from aosa.options import check_choice, check_whole
+from aosa.fields import fixed, option
 
 _IMAGE = "frame_{:010d}.jpg"
 _FOLDER = re.compile(r"(?:(?P<before>.+)-)?(?P<video>P\d{2,3}_\d{2,3})_(?P<uid>\d+)(?:-(?P<after>.+))?")
 
 
-class EpicKitchens(FileDataset):
+@dataclass(kw_only=True)
+class EpicKitchens(Choice, FileDataset):
     """Segments of EPIC-Kitchens-55 videos (Damen et al., 2018) with one of two labels: the verb or the noun.
 
     An entry's id is ``P01_01/<uid>``, its group the video. Frames are those that are distributed, 60 a second and
@@ -38,18 +41,9 @@ class EpicKitchens(FileDataset):
     ``P01/P01_01``: what the STEP authors cut. All that is in it is then the clip's video; where its images are not
     numbered as the segment's frames are, nobody can say which these are, and the clip has no boxes and no segment.
 
-    Args:
-        root: the folder of the frames.
-        name, window, index, interval, class_map, short_videos: see `aosa.data.files.FileDataset`.
-        subset: ``test``, ``train`` (all but those of ``test``), or ``all``.
-        top: only the so many classes with the most segments; None = all.
-        per_class, seed, manifest: which segments of each class are ``test``, see `aosa.data.choose.Choice`.
-        classes: only these; None = all.
-        min_frames: shorter segments are left out.
-        class_list: ``EPIC_verb_classes.csv`` or ``EPIC_noun_classes.csv``: classes are its own, each of several words;
-            None = every word as narrated is a class.
-
-    Class names are in the order of their number of segments; with a class list and without `top`, in its order.
+    The choice (`per_class`, `seed`, `manifest`) says which segments of each class are ``subset="test"``; ``train`` is
+    all others. Class names are in the order of their number of segments; with a class list and without `top`, in its
+    order.
 
     Raises:
         ConfigError: no such folder or file, an annotation that is none (the message names the line), an option out
@@ -57,45 +51,42 @@ class EpicKitchens(FileDataset):
     """
 
     flip_keeps_class = True  # no verb or noun tells left from right
-    word: str  # "verb" or "noun": which is the label
+    word: ClassVar[str]  # "verb" or "noun": which is the label
 
-    def __init__(
-        self,
-        root: str | Path,
-        name: str,
-        subset: str = "test",
-        top: int | None = None,
-        per_class: int | None = None,
-        seed: int = 0,
-        manifest: str | Path | None = None,
-        classes: Sequence[str] | None = None,
-        min_frames: int = 1,
-        class_list: str | Path | None = None,
-        window: str = "centre",
-        index: int | None = None,
-        interval: int | None = None,
-        class_map: str | Path | Mapping[str, str] | None = None,
-        short_videos: str = "refuse",
-    ) -> None:
-        super().__init__(root, name, window, index, interval, class_map, short_videos)
-        check_choice("dataset", subset=(subset, ("test", "train", "all")))
-        check_whole("dataset", top=(top, 1), min_frames=(min_frames, 1))
-        choice = Choice(per_class, seed, manifest)
+    damaged_videos: str = fixed("refuse")  # images are all there
+
+    annotations: str | Path | None = option(
+        None, "see `aosa.data.epic_lists.read_segments`; None = the segments that folders are named after"
+    )
+    subset: str = option("test", "train = all but those of test", choices=("test", "train", "all"))
+    top: int | None = option(None, "only the so many classes with the most segments; None = all", low=1)
+    classes: Sequence[str] | None = option(None, "only these; None = all")
+    min_frames: int = option(1, "shorter segments are left out", low=1)
+    class_list: str | Path | None = option(
+        None,
+        "``EPIC_verb_classes.csv`` or ``EPIC_noun_classes.csv``: classes are its own, each of several words; None = "
+        "every word as narrated is a class",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._places: dict[str, list[Path]] = {}
-        self._lists = None if class_list is None else read_classes(Path(class_list).expanduser(), self.word)
-        long = [s for s in self.listed() if s.start is None or s.stop is None or s.stop - s.start + 1 >= min_frames]
+        self._lists = None if self.class_list is None else read_classes(Path(self.class_list).expanduser(), self.word)
+        long = [
+            s for s in self.listed() if s.start is None or s.stop is None or s.stop - s.start + 1 >= self.min_frames
+        ]
         of = {s.id: class_name for s in long if (class_name := self._class(s)) is not None}
-        if self._lists is not None and classes is None:
+        if self._lists is not None and self.classes is None:
             self.problems += [Problem(s.id, "rejected", self._why_no_class(s)) for s in long if s.id not in of]
         long = [s for s in long if s.id in of]
         ranked = sorted(Counter(of.values()).items(), key=lambda item: (-item[1], item[0]))
-        best = [class_name for class_name, _ in ranked[:top]]
+        best = [class_name for class_name, _ in ranked[: self.top]]
         self.class_names = best
-        if self._lists is not None and top is None:
+        if self._lists is not None and self.top is None:
             self.class_names = self._lists[0]
-        if classes is not None:
-            self.class_names = check_classes(classes, self.class_names, name)
-        self._find(long, of, best, choice, subset)
+        if self.classes is not None:
+            self.class_names = check_classes(self.classes, self.class_names, self.name)
+        self._find(long, of, best)
 
     @abstractmethod
     def listed(self) -> list[Segment]:
@@ -120,9 +111,7 @@ class EpicKitchens(FileDataset):
             f"its {self.word} {segment.words[self.word]!r}{of_number} is in none of the classes of dataset.class_list"
         )
 
-    def _find(
-        self, segments: list[Segment], of: dict[str, str], classes: list[str], choice: Choice, subset: str
-    ) -> None:
+    def _find(self, segments: list[Segment], of: dict[str, str], classes: list[str]) -> None:
         by_class: dict[str, list[str]] = {class_name: [] for class_name in classes}
         for segment in segments:
             if of[segment.id] in by_class:
@@ -131,10 +120,10 @@ class EpicKitchens(FileDataset):
         there = {id for ids in by_class.values() for id in ids if self._path(known[id])}
         # Of all classes, whichever are kept, and of segments as listed, whatever is shown of them: so test and train
         # stay apart in every run.
-        test, missing = choice.choose(by_class, there)
+        test, missing = self.choose(by_class, there)
         ids = [*test, *missing]
-        if subset != "test":
-            apart = set(ids) if subset == "train" else set()
+        if self.subset != "test":
+            apart = set(ids) if self.subset == "train" else set()
             ids = [id for own in by_class.values() for id in own if id not in apart]
         for id in ids:
             if of[id] not in self.class_names:
@@ -148,7 +137,7 @@ class EpicKitchens(FileDataset):
         if not self.entries:
             raise MissingDataError(
                 f"dataset.root={self.root}: none of the {len(ids)} listed segments ({self.name}, "
-                f"{subset}) is there{first_of(self.problems)}"
+                f"{self.subset}) is there{first_of(self.problems)}"
             )
 
     def _path(self, segment: Segment) -> Path | ImageRange | None:

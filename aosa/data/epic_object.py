@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from aosa.clip import Clip
 from aosa.data.epic_kitchens import EpicKitchens, annotation_path
 from aosa.data.epic_lists import Segment, add_boxes, read_segments
 from aosa.data.preprocess import Geometry
-from aosa.options import check_whole
+from aosa.fields import option
 
 
+@dataclass(kw_only=True)
 class EpicObject(EpicKitchens):
     """EPIC-Object of the STEP paper (4.1): the segments of EPIC-Kitchens-55 in which the object that is handled has a
     box; the label is the noun. Boxes are given at 2 frames a second, and every other frame has none.
@@ -23,14 +25,8 @@ class EpicObject(EpicKitchens):
     list can tell: with it as `annotations`, ``subset="all"`` and ``top=None`` it is their test. Their draw leaves out
     segments of more than 300 frames; this one does not.
 
-    Args:
-        root: the folder of the frames, see `aosa.data.epic_kitchens.EpicKitchens`.
-        annotations: see `aosa.data.epic_lists.read_segments`; None = the segments that folders are named after, which
-            have no boxes.
-        objects: ``EPIC_train_object_labels.csv``; None = the boxes of `annotations`.
-        reach: a frame that is at most so many frames from an annotated one has its boxes. The authors' code has 3 (a
-            twentieth of a second); 0 = annotated frames alone, of which 16 parts meet few.
-        others: as for `aosa.data.epic_kitchens.EpicKitchens`.
+    Segments that folders are named after have no boxes. The authors' `reach` is 3 (a twentieth of a second); 16 parts
+    meet few of the annotated frames alone.
 
     Raises:
         ConfigError: as there.
@@ -40,33 +36,9 @@ class EpicObject(EpicKitchens):
 
     annotated = frozenset({"boxes"})
 
-    def __init__(
-        self,
-        root: str | Path,
-        name: str = "epic_object",
-        annotations: str | Path | None = None,
-        objects: str | Path | None = None,
-        reach: int = 3,
-        subset: str = "test",
-        top: int | None = None,
-        per_class: int | None = None,
-        seed: int = 0,
-        manifest: str | Path | None = None,
-        classes: Sequence[str] | None = None,
-        min_frames: int = 1,
-        class_list: str | Path | None = None,
-        window: str = "centre",
-        index: int | None = None,
-        interval: int | None = None,
-        class_map: str | Path | Mapping[str, str] | None = None,
-        short_videos: str = "refuse",
-    ) -> None:
-        check_whole("dataset", reach=(reach, 0))
-        self.annotations, self.objects, self.reach = annotations, objects, reach
-        super().__init__(
-            root, name, subset, top, per_class, seed, manifest, classes, min_frames, class_list,
-            window, index, interval, class_map, short_videos,
-        )  # fmt: skip
+    name: str = option("epic_object", "in folders and tables")
+    objects: str | Path | None = option(None, "``EPIC_train_object_labels.csv``; None = the boxes of `annotations`")
+    reach: int = option(3, "a frame at most so many frames from an annotated one has its boxes; 0 = none other", low=0)
 
     def listed(self) -> list[Segment]:
         if self.annotations is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,29 +16,25 @@ from aosa.data.files import FileDataset
 from aosa.data.tables import read_lines
 from aosa.data.video_folder import video_stem
 from aosa.errors import ConfigError, MissingDataError
-from aosa.options import check_choice
+from aosa.fields import option
+from aosa.options import as_text
 
 _NAME = re.compile(r"A(\d{3})_P(\d{3})_G(\d{3})_C(\d{3})")
 _DEPTH = 4  # folders below the root
 
 
-class EtriActivity3D(FileDataset):
+@dataclass(kw_only=True)
+class EtriActivity3D(Choice, FileDataset):
     """ETRI-Activity3D (Jang et al., 2020), RGB videos.
 
     A video is a file ``A<action>_P<person>_G<place>_C<camera>`` of three digits each, or a folder of that name with
     its images, anywhere below the root: as distributed (``P001-P010/P001/A001_P001_G001_C001.mp4``) or in one folder.
     Its id is ``A001/A001_P001_G001_C001``, its group the person.
 
-    Args:
-        root: the folder.
-        subset: ``test``: the persons whose number is a multiple of three (33 of 100), ``train``: the 67 others, as in
-            the data set's cross-subject protocol; ``all``; or ``list``: the videos of `videos`.
-        videos: with ``subset="list"``: a text file with a video's file name on each line, and perhaps its label from
-            0, as mmaction2 has it. REVEX's authors publish their five folds in this form; these split videos, not
-            persons.
-        classes: only these; None = all.
-        per_class, seed, manifest: see `aosa.data.choose.Choice`.
-        name, window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
+    ``subset="test"``: the persons whose number is a multiple of three (33 of 100), ``train``: the 67 others, as in the
+    data set's cross-subject protocol; ``list``: the videos of a text file with a video's file name on each line, and
+    perhaps its label from 0, as mmaction2 has it. REVEX's authors publish their five folds in this form; these split
+    videos, not persons.
 
     Class names are the data set's own, spelt as its page spells them. Videos of a list that are not there are
     ``problems``, and so are those whose action is none of the 55, or is another than their label in the list says;
@@ -51,54 +48,42 @@ class EtriActivity3D(FileDataset):
     annotated = frozenset()
     flip_keeps_class = True  # no class tells left from right
 
-    def __init__(
-        self,
-        root: str | Path,
-        name: str = "etri_activity3d",
-        subset: str = "test",
-        videos: str | Path | None = None,
-        classes: Sequence[str] | None = None,
-        per_class: int | None = None,
-        seed: int = 0,
-        manifest: str | Path | None = None,
-        window: str = "centre",
-        index: int | None = None,
-        interval: int | None = None,
-        class_map: str | Path | Mapping[str, str] | None = None,
-        short_videos: str = "refuse",
-        damaged_videos: str = "refuse",
-    ) -> None:
-        super().__init__(root, name, window, index, interval, class_map, short_videos, damaged_videos)
-        check_choice("dataset", subset=(subset, ("test", "train", "all", "list")))
-        if (subset == "list") != (videos is not None):
+    name: str = option("etri_activity3d", "in folders and tables")
+    subset: str = option("test", "persons, or the videos of a list", choices=("test", "train", "all", "list"))
+    videos: str | Path | None = option(None, "with subset=list: that list")
+    classes: Sequence[str] | None = option(None, "only these; None = all")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        subset = self.subset
+        if (subset == "list") != (self.videos is not None):
             raise ConfigError(
-                f"dataset.videos={videos} with dataset.subset={subset}: a list is needed with subset=list, and only "
-                "there"
+                f"dataset.videos={as_text(self.videos)} with dataset.subset={subset}: a list is needed with "
+                "subset=list, and only there"
             )
-        choice = Choice(per_class, seed, manifest)
         text = (files("aosa") / "assets" / "classes" / "etri_activity3d.txt").read_text(encoding="utf-8")
         names = text.splitlines()
-        self.class_names = names if classes is None else check_classes(classes, names, name)
+        self.class_names = names if self.classes is None else check_classes(self.classes, names, self.name)
         self.ignored = 0
         there = self._scan()
-        ids = self._read_list(Path(videos).expanduser()) if videos is not None else sorted(there)
+        ids = self._read_list(Path(self.videos).expanduser()) if self.videos is not None else sorted(there)
         by_class: dict[str, list[str]] = {}
         for id in ids:
             if subset in ("test", "train") and (_person(id) % 3 == 0) != (subset == "test"):
                 continue
             if 1 <= _action(id) <= len(names):
                 by_class.setdefault(names[_action(id) - 1], []).append(id)
-            elif classes is None:
+            elif self.classes is None:
                 self.problems.append(Problem(id, "rejected", f"its action {_action(id)} is none of the {len(names)}"))
         # Of all classes, whichever are kept: a manifest serves every run.
-        chosen, missing = choice.choose(by_class, there)
+        chosen, missing = self.choose(by_class, there)
         of = {id: class_name for class_name, own in by_class.items() for id in own if class_name in self.class_names}
         self.entries = [Entry(id, of[id], there[id], f"P{_person(id):03d}") for id in chosen if id in of]
         reason = "no video of this name anywhere in the data set's folder"
         self.problems += [Problem(id, "missing", reason) for id in missing if id in of]
         if not self.entries:
             raise MissingDataError(
-                f"dataset.root={root}: none of its videos is of subset {subset} and of the classes asked for "
+                f"dataset.root={self.root}: none of its videos is of subset {subset} and of the classes asked for "
                 f"({len(there)} files named as A001_P001_G001_C001.mp4, {self.ignored} others){first_of(self.problems)}"
             )
 

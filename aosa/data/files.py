@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import KW_ONLY, asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from aosa.data.decode import count_frames, pick_frames, probe
 from aosa.data.image_range import ImageRange, as_video
 from aosa.data.preprocess import Geometry
 from aosa.data.video_file import file_stat
-from aosa.data.window import Window
+from aosa.data.window import Window, WindowOptions
 from aosa.errors import ConfigError, MissingDataError, VideoError
+from aosa.fields import option
 
 
 def read_clip(
@@ -154,48 +155,43 @@ def _source(name: str, indices: tuple[int, ...], frames: int, geometry: Geometry
     return source if view == View() else {**source, "view": asdict(view)}
 
 
-class FileDataset(VideoDataset):
+@dataclass
+class FileDataset(WindowOptions, VideoDataset):
     """A data set of video files below one folder; subclasses fill ``entries``, ``problems`` and ``class_names``.
 
-    Args:
-        root: the folder; its path is never recorded.
-        name: what folders and tables call the data set.
-        window, index, interval, short_videos, damaged_videos: see `aosa.data.window.Window`.
-        class_map: see `aosa.data.class_map.read_class_map`; applied where labels are given.
+    Attributes:
+        sampling: the window that its options make.
 
     Raises:
         ConfigError: no such folder, or an option out of range.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        name: str,
-        window: str = "centre",
-        index: int | None = None,
-        interval: int | None = None,
-        class_map: str | Path | Mapping[str, str] | None = None,
-        short_videos: str = "refuse",
-        damaged_videos: str = "refuse",
-    ) -> None:
-        self.root = Path(root).expanduser()
+    root: Path = option(meaning="the folder, a path or a text; never recorded", expect="the path of a folder")
+    _: KW_ONLY
+    name: str = option(meaning="what folders and tables call the data set")
+    class_map: str | Path | Mapping[str, str] | None = option(
+        None, "class of the data set → class of the model, see `aosa.data.class_map.read_class_map`"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.root = Path(self.root).expanduser()
         if not self.root.is_dir():
-            raise ConfigError(f"dataset.root={root}: no such folder")
-        self.name = name
-        self.window = Window(window, index, interval, short_videos, damaged_videos)
-        self.class_map = read_class_map(class_map)
+            raise ConfigError(f"dataset.root={self.root}: no such folder")
+        self.sampling = Window.of(self)
+        self.model_classes = read_class_map(self.class_map)
         self.entries, self.problems = [], []
 
     def load(self, entry: Entry, spec: InputSpec, view: View | None = None) -> Clip:
         path, name = self._file(entry)
-        return self._told(entry, *read_clip(path, spec, self.window, view=view, id=entry.id, name=name))
+        return self._told(entry, *read_clip(path, spec, self.sampling, view=view, id=entry.id, name=name))
 
     def check_views(self, views: Views) -> None:
-        self.window.check_views(views)
+        self.sampling.check_views(views)
 
     def load_views(self, entry: Entry, spec: InputSpec, views: Views) -> Iterator[Clip]:
         path, name = self._file(entry)
-        for clip, indices, geometry in read_views(path, spec, self.window, views, id=entry.id, name=name):
+        for clip, indices, geometry in read_views(path, spec, self.sampling, views, id=entry.id, name=name):
             yield self._told(entry, clip, indices, geometry)
 
     def _file(self, entry: Entry) -> tuple[Path | ImageRange, str]:
@@ -216,7 +212,11 @@ class FileDataset(VideoDataset):
         return content_digest(entry.path)
 
     def identity(self) -> dict[str, object]:
-        return {"dataset": self.name, **self.window.options(), "class_map": dict(sorted(self.class_map.items()))}
+        return {
+            "dataset": self.name,
+            **self.sampling.identity(),
+            "class_map": dict(sorted(self.model_classes.items())),
+        }
 
 
 def content_digest(path: Path | ImageRange) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from aosa.data.base import Entry, Problem
@@ -15,10 +16,11 @@ from aosa.data.files import FileDataset
 from aosa.data.kinetics_lists import SUBSETS, Listed, find_annotation, read_annotation
 from aosa.data.video_folder import video_stem
 from aosa.errors import ConfigError, MissingDataError
-from aosa.options import check_choice
+from aosa.fields import option
 
 
-class Kinetics(FileDataset):
+@dataclass(kw_only=True)
+class Kinetics(Choice, FileDataset):
     """What `Kinetics400` and `Kinetics700` share.
 
     An entry's id is ``<class>/<youtube id>_<start>_<end>`` with six digits each, its group the YouTube video. A clip
@@ -28,16 +30,8 @@ class Kinetics(FileDataset):
     do, if one file alone has them. A class folder may have underscores for spaces and other letters' case, and lack
     quotes and brackets. No file is opened and none is asked for its state: each folder is listed once.
 
-    Args:
-        root: what `folder` and `annotations` lie in.
-        annotations: see `aosa.data.kinetics_lists.read_annotation`; None = see `find_annotation` there.
-        folder: of the clips, below `root`; None = the first there is of the published names: ``val``, ``videos_val``,
-            ``val_256``, ``rawframes_val`` (also ``validate``, ``validation``; as the subset is called), ``jpg``.
-        subset: ``val``, ``train`` or ``test``.
-        classes: only these; None = all.
-        per_class, seed, manifest: see `aosa.data.choose.Choice`. The AOSA paper takes ten validation videos a class.
-        name: default the class's, in small letters.
-        window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
+    Published names of the folder of clips: ``val``, ``videos_val``, ``val_256``, ``rawframes_val`` (also ``validate``,
+    ``validation``; as the subset is called), ``jpg``. The AOSA paper takes ten validation videos a class.
 
     Listed videos that are not there are ``problems``, not errors; so are second files of one video, which are not
     read, and videos of a class that the annotation's ``labels`` lack.
@@ -50,38 +44,27 @@ class Kinetics(FileDataset):
     annotated = frozenset()
     flip_keeps_class = True  # no class tells left from right
 
-    def __init__(
-        self,
-        root: str | Path,
-        name: str | None = None,
-        annotations: str | Path | None = None,
-        folder: str | None = None,
-        subset: str = "val",
-        classes: Sequence[str] | None = None,
-        per_class: int | None = None,
-        seed: int = 0,
-        manifest: str | Path | None = None,
-        window: str = "centre",
-        index: int | None = None,
-        interval: int | None = None,
-        class_map: str | Path | Mapping[str, str] | None = None,
-        short_videos: str = "refuse",
-        damaged_videos: str = "refuse",
-    ) -> None:
-        name = name or type(self).__name__.lower()
-        super().__init__(root, name, window, index, interval, class_map, short_videos, damaged_videos)
-        check_choice("dataset", subset=(subset, tuple(SUBSETS)))
-        choice = Choice(per_class, seed, manifest)
-        path = find_annotation(self.root, subset) if annotations is None else Path(annotations).expanduser()
-        self.class_names, listed, strange = read_annotation(path, subset)
-        if classes is None:
+    annotations: str | Path | None = option(
+        None, "see `aosa.data.kinetics_lists.read_annotation`; None = see `find_annotation` there"
+    )
+    folder: str | None = option(None, "of the clips, below the root; None = the first there is of the published names")
+    subset: str = option("val", "of the data set", choices=tuple(SUBSETS))
+    classes: Sequence[str] | None = option(None, "only these; None = all")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.annotations
+        path = find_annotation(self.root, self.subset) if given is None else Path(given).expanduser()
+        self.class_names, listed, strange = read_annotation(path, self.subset)
+        if self.classes is None:
             self.problems += strange
         else:
-            self.class_names = check_classes(classes, self.class_names, self.name)
-        self.folder = self._folder(folder, subset)
-        self._find(listed, choice)
+            self.class_names = check_classes(self.classes, self.class_names, self.name)
+        self.clips = self._folder()
+        self._find(listed)
 
-    def _folder(self, folder: str | None, subset: str) -> Path:
+    def _folder(self) -> Path:
+        folder, subset = self.folder, self.subset
         if folder is not None and (Path(folder).is_absolute() or ".." in Path(folder).parts):
             raise ConfigError(f"dataset.folder={folder}: give a folder below dataset.root={self.root}")
         own = [form.format(name) for name in SUBSETS[subset] for form in ("{}", "videos_{}", "{}_256", "rawframes_{}")]
@@ -91,7 +74,7 @@ class Kinetics(FileDataset):
         what = f"dataset.folder={folder}: no such folder" if folder else f"no folder of clips, such as {subset},"
         raise ConfigError(f"{what} in dataset.root={self.root}; set dataset.folder")
 
-    def _find(self, listed: list[Listed], choice: Choice) -> None:
+    def _find(self, listed: list[Listed]) -> None:
         kept = set(self.class_names)
         by_class: dict[str, list[str]] = {}
         for clip in listed:
@@ -101,7 +84,7 @@ class Kinetics(FileDataset):
         other = _other_times(files, listed)
         paths = {clip.id: _path(clip, files, other, once[clip.youtube_id] == 1) for clip in listed}
         # Of all classes, whichever are kept: a manifest serves every run.
-        chosen, missing = choice.choose(by_class, {id for id, path in paths.items() if path})
+        chosen, missing = self.choose(by_class, {id for id, path in paths.items() if path})
         clips = {clip.id: clip for clip in listed if clip.class_name in kept}
         for id in chosen:
             if id in clips:
@@ -113,20 +96,20 @@ class Kinetics(FileDataset):
             first = next(iter(clips.values()), listed[0])
             raise MissingDataError(
                 f"dataset.root={self.root}: none of the {len(clips)} listed videos ({self.name}) is there; the first "
-                f"is looked for as {self._below(self.folder / first.id)}.mp4"
+                f"is looked for as {self._below(self.clips / first.id)}.mp4"
             )
 
     def _scan(self, classes: set[str]) -> dict[str, dict[str, Path]]:
         """Stem → plain name of the class folder (empty: in none) → video file or folder of images."""
         files: dict[str, dict[str, Path]] = {}
-        todo = [("", self.folder)]
+        todo = [("", self.clips)]
         for class_name, folder in todo:
             with os.scandir(folder) as content:
                 there = sorted(content, key=lambda entry: entry.name)
             for entry in there:
                 stem = video_stem(entry.name)
                 if entry.is_dir():
-                    if folder is self.folder and _plain(entry.name) in classes:
+                    if folder is self.clips and _plain(entry.name) in classes:
                         todo.append((_plain(entry.name), folder / entry.name))
                         continue
                     stem = entry.name
@@ -148,7 +131,7 @@ class Kinetics(FileDataset):
         elsewhere = list(files.get(clip.stem, {}).values())
         if elsewhere:
             return f"it is not in the folder of its class; {self._below(elsewhere[0])} is there"
-        return f"{self._below(self.folder / clip.id)}.mp4 is not there, nor another form of it"
+        return f"{self._below(self.clips / clip.id)}.mp4 is not there, nor another form of it"
 
     def _below(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

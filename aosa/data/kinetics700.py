@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from aosa.data.kinetics import Kinetics
+from aosa.fields import option
 
 
+@dataclass(kw_only=True)
 class Kinetics700(Kinetics):
     """Kinetics-700 (Carreira et al., 2019); options as of `aosa.data.kinetics.Kinetics`."""
+
+    name: str = option("kinetics700", "in folders and tables")

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from aosa.clip import Clip, InputSpec
 from aosa.data.base import Entry, Problem, VideoDataset, View
 from aosa.errors import ConfigError
-from aosa.options import check_whole, is_whole
+from aosa.fields import Checked, option
+from aosa.options import as_text
 from aosa.rng import key_seed
 
 CLASS_NAMES = ("clockwise", "anticlockwise", "horizontal", "vertical", "diagonal_up", "diagonal_down")
@@ -30,6 +31,7 @@ SIZES = {"train": 64000, "val": 300, "test": 300}
 
 _MOST_CLIPS = 10**6  # their numbers have six digits
 _MOST_DISTRACTORS = 100  # of a sprite of some 150 pixels each: the frame is full
+_DISTRACTORS = f"a whole number from 0 to {_MOST_DISTRACTORS}, or [low, high]"
 _VERSION = 1  # raise it when a change alters any clip
 _RADIUS = (6.0, 8.0)
 _SPEED = (2.2, 3.0)  # per source frame
@@ -51,16 +53,9 @@ class _Sprite:
     path: Array  # T×2 centres (x, y); pixel i covers [i, i + 1)
 
 
-class MovingShapes(VideoDataset):
+@dataclass
+class MovingShapes(Checked, VideoDataset):
     """The embedded default.
-
-    Args:
-        split: ``train``, ``val`` or ``test``; their clips have disjoint seeds.
-        size: number of clips, classes in turn; default 64000, 300, 300.
-        seed: another seed is another data set.
-        distractors: how many, or ``[low, high]`` to draw the number per clip.
-        relevant: False leaves the relevant sprite out of the picture (and `truth`, boxes empty):
-            what then remains carries no class information.
 
     A clip shows source frames 0, interval, 2·interval …; `Clip.segment` spans three quarters of it,
     at a random start; outside it the relevant sprite moves as a distractor does. `Clip.truth` marks
@@ -71,32 +66,30 @@ class MovingShapes(VideoDataset):
         ConfigError: an unknown split, a size or a number of distractors out of range.
     """
 
+    owner: ClassVar[str] = "dataset"
     name = "moving_shapes"
     annotated = frozenset({"boxes", "segment", "truth"})
 
-    def __init__(
-        self,
-        split: str = "test",
-        size: int | None = None,
-        seed: int = 0,
-        distractors: int | Sequence[int] = 3,
-        relevant: bool = True,
-    ) -> None:
-        if split not in SIZES:
-            raise ConfigError(f"dataset.split={split}: choose {', '.join(SIZES)}")
-        size = SIZES[split] if size is None else size
-        check_whole("dataset", size=(size, 1, _MOST_CLIPS), seed=(seed, 0))
-        bounds = [distractors, distractors] if isinstance(distractors, int) else list(distractors)
-        if len(bounds) != 2 or not all(map(is_whole, bounds)) or not 0 <= bounds[0] <= bounds[1] <= _MOST_DISTRACTORS:
-            raise ConfigError(
-                f"dataset.distractors={distractors}: give a whole number from 0 to {_MOST_DISTRACTORS}, or [low, high]"
-            )
-        self.split, self.seed, self.relevant = split, seed, relevant
-        self.distractors = (int(bounds[0]), int(bounds[1]))
+    split: str = option("test", "their clips have disjoint seeds", choices=tuple(SIZES))
+    size: int | None = option(None, "number of clips, classes in turn; None = 64000, 300, 300", low=1, high=_MOST_CLIPS)
+    seed: int = option(0, "another seed is another data set", low=0)
+    distractors: int | tuple[int, int] = option(
+        3, "how many, or [low, high] to draw the number per clip", low=0, high=_MOST_DISTRACTORS, expect=_DISTRACTORS
+    )
+    relevant: bool = option(
+        True, "False leaves the relevant sprite out (and truth, boxes empty): no class information is left"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = (self.distractors,) * 2 if isinstance(self.distractors, int) else self.distractors
+        if low > high:
+            raise ConfigError(f"dataset.distractors={as_text(self.distractors)}: give {_DISTRACTORS}")
+        self._range = (low, high)
         self.class_names = list(CLASS_NAMES)
         self.entries = [
             Entry(id=f"{name}/{i:06d}", class_name=name, extra={"index": i})
-            for i, name in ((i, CLASS_NAMES[i % len(CLASS_NAMES)]) for i in range(size))
+            for i, name in ((i, CLASS_NAMES[i % len(CLASS_NAMES)]) for i in range(self.size or SIZES[self.split]))
         ]
         self.problems: list[Problem] = []
 
@@ -106,7 +99,7 @@ class MovingShapes(VideoDataset):
             "version": _VERSION,
             "split": self.split,
             "seed": self.seed,
-            "distractors": list(self.distractors),
+            "distractors": list(self._range),
             "relevant": self.relevant,
         }
 
@@ -137,7 +130,7 @@ class MovingShapes(VideoDataset):
     ) -> tuple[NDArray[np.uint8], Array, NDArray[np.bool_], list[Array], tuple[int, int]]:
         scale = min(spec.size) / 64
         times = np.arange(spec.frames) * spec.interval
-        count = int(self._rng(entry, "count").integers(self.distractors[0], self.distractors[1] + 1))
+        count = int(self._rng(entry, "count").integers(self._range[0], self._range[1] + 1))
         others = [
             _distractor(self._rng(entry, f"distractor {k}"), times, spec.size, scale)
             for k in range(max(count, _AVOIDED))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from aosa.clip import InputSpec
 from aosa.data.base import Views
@@ -10,7 +10,7 @@ from aosa.data.window import Window
 from aosa.errors import VideoError
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class PartWindow(Window):
     """The window of a data set, in a part of a video as if it were all of it; the frames are those of the video.
 
@@ -25,10 +25,6 @@ class PartWindow(Window):
     stop: int | None = None
     slack: int = 0
 
-    @classmethod
-    def of(cls, window: Window, first: int, stop: int | None, slack: int = 0) -> PartWindow:
-        return cls(**vars(window), first=first, stop=stop, slack=slack)
-
     def indices(
         self, frames: int, spec: InputSpec, video: str, listed: int | None = None, start: float | None = None
     ) -> tuple[int, ...]:
@@ -38,18 +34,14 @@ class PartWindow(Window):
             VideoError: also, the video ends before the part does.
         """
         length, name = self._length(frames, video)
-        return self._moved(self._whole.indices(length, spec, name, None, start))
+        return self._moved(Window.of(self).indices(length, spec, name, None, start))
 
     def several(
         self, frames: int, spec: InputSpec, video: str, listed: int | None, views: Views
     ) -> list[tuple[int, ...]]:
         """See `aosa.data.window.Window.several` and `indices`."""
         length, name = self._length(frames, video)
-        return [self._moved(row) for row in self._whole.several(length, spec, name, None, views)]
-
-    @property
-    def _whole(self) -> Window:
-        return Window(**{field.name: getattr(self, field.name) for field in fields(Window)})
+        return [self._moved(row) for row in Window.of(self).several(length, spec, name, None, views)]
 
     def _moved(self, indices: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(self.first + i for i in indices)

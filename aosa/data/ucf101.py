@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from aosa.data.tables import read_json, read_lines
 from aosa.data.video_folder import video_stem
 from aosa.errors import ConfigError, MissingDataError
 from aosa.evenly import evenly
-from aosa.options import check_choice, check_whole
+from aosa.fields import option
 
 _JSON_SUBSETS = {"train": "training", "test": "validation"}
 
 
+@dataclass(kw_only=True)
 class UCF101(FileDataset):
     """UCF101 (Soomro et al., 2012).
 
@@ -28,17 +30,9 @@ class UCF101(FileDataset):
     cut from. The class is the folder's name as the lists have it: real files of ``HandstandPushups`` are
     called ``v_HandStandPushups_…``.
 
-    Args:
-        root: holds ``UCF-101/<Class>/*.avi`` (or ``.mp4``, or any other extension of a video) and
-            ``ucfTrainTestlist/`` (layout ``video``), or ``jpg/<Class>/<video>/image_00001.jpg`` and
-            ``ucf101_0<split>.json`` (layout ``frames``, as 3D-ResNets-PyTorch prepares it).
-        layout: ``video`` or ``frames``.
-        split: 1, 2 or 3.
-        subset: ``test`` or ``train``.
-        classes: only these; None = all.
-        limit_per_class: at most so many videos of a class, evenly spaced among those that are there (neighbours in
-            the list are often cut from one recording).
-        name, window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
+    The root holds ``UCF-101/<Class>/*.avi`` (or ``.mp4``, or any other extension of a video) and ``ucfTrainTestlist/``
+    (layout ``video``), or ``jpg/<Class>/<video>/image_00001.jpg`` and ``ucf101_0<split>.json`` (layout ``frames``, as
+    3D-ResNets-PyTorch prepares it).
 
     Listed videos that are not there are ``problems``, not errors; so are those of a class that the class list lacks,
     and those with the number of another class.
@@ -51,32 +45,25 @@ class UCF101(FileDataset):
     annotated = frozenset()
     flip_keeps_class = True  # no class tells left from right
 
-    def __init__(
-        self,
-        root: str | Path,
-        name: str = "ucf101",
-        layout: str = "video",
-        split: int = 1,
-        subset: str = "test",
-        classes: Sequence[str] | None = None,
-        limit_per_class: int | None = None,
-        window: str = "centre",
-        index: int | None = None,
-        interval: int | None = None,
-        class_map: str | Path | Mapping[str, str] | None = None,
-        short_videos: str = "refuse",
-        damaged_videos: str = "refuse",
-    ) -> None:
-        super().__init__(root, name, window, index, interval, class_map, short_videos, damaged_videos)
-        check_choice("dataset", layout=(layout, ("video", "frames")), split=(split, (1, 2, 3)))
-        check_choice("dataset", subset=(subset, ("test", "train")))
-        check_whole("dataset", limit_per_class=(limit_per_class, 1))
-        self.layout, self.split, self.subset = layout, split, subset
+    name: str = option("ucf101", "in folders and tables")
+    layout: str = option("video", "the videos, or their frames", choices=("video", "frames"))
+    split: int = option(1, "of the official three", choices=(1, 2, 3))
+    subset: str = option("test", "of the split", choices=("test", "train"))
+    classes: Sequence[str] | None = option(None, "only these; None = all")
+    limit_per_class: int | None = option(
+        None,
+        "at most so many videos of a class, evenly spaced among those that are there (neighbours in the list are often "
+        "cut from one recording)",
+        low=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.class_names = known = self.all_classes()
-        if classes is not None:
-            self.class_names = check_classes(classes, self.class_names, name)
+        if self.classes is not None:
+            self.class_names = check_classes(self.classes, known, self.name)
         # Where classes are chosen, videos of none of them are not asked for.
-        self._find(limit_per_class, None if classes is not None else known)
+        self._find(None if self.classes is not None else known)
 
     def all_classes(self) -> list[str]:
         """The data set's classes in the order of its labels."""
@@ -112,7 +99,7 @@ class UCF101(FileDataset):
         """Also the layout: both have the same ids. The split only selects."""
         return {**super().identity(), "layout": self.layout}
 
-    def _find(self, limit_per_class: int | None, known: Sequence[str] | None) -> None:
+    def _find(self, known: Sequence[str] | None) -> None:
         kept, number, seen = set(self.class_names), 0, set()
         found: dict[str, list[Entry]] = {}
         there: dict[Path, dict[str, list[str]]] = {}
@@ -138,7 +125,7 @@ class UCF101(FileDataset):
                 entry = Entry(_id(path), class_name, self.root / path.parent / file, _group(class_name, _stem(path)))
                 found.setdefault(class_name, []).append(entry)
         for entries in found.values():
-            self.entries += evenly(entries, limit_per_class or len(entries))
+            self.entries += evenly(entries, self.limit_per_class or len(entries))
         if not self.entries:
             first = f"; the first is looked for as {path}" if number else first_of(self.problems)
             raise MissingDataError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +13,20 @@ import numpy as np
 from aosa.clip import Clip
 from aosa.data.base import Entry
 from aosa.data.preprocess import Geometry
-from aosa.data.pyannot import read_pyannot
+from aosa.data.pyannot import Tube, read_pyannot
 from aosa.data.ucf101 import UCF101
 from aosa.data.video_folder import video_stem
+from aosa.fields import option
 
 _HEIGHT, _WIDTH = 240, 320
 
 
+@dataclass
 class UCF10124(UCF101):
     """The annotated videos of a UCF101 split; clips carry boxes and the segment of the action.
 
     A frame may carry several boxes (tubes overlap) or none; what a tube says beyond the last decoded
     frame is never asked for. The segment runs from the first to the last sampled frame with a box.
-
-    Args:
-        root: as for `aosa.data.ucf101.UCF101`.
-        annotations: path of ``pyannot.pkl``, the corrected annotations.
-        others: as for `aosa.data.ucf101.UCF101`.
 
     Raises:
         ConfigError: as `aosa.data.ucf101.UCF101`, or no annotation file.
@@ -36,26 +35,13 @@ class UCF10124(UCF101):
 
     annotated = frozenset({"boxes"})
 
-    def __init__(
-        self,
-        root: str | Path,
-        annotations: str | Path,
-        name: str = "ucf101_24",
-        layout: str = "video",
-        split: int = 1,
-        subset: str = "test",
-        classes: Sequence[str] | None = None,
-        limit_per_class: int | None = None,
-        window: str = "centre",
-        index: int | None = None,
-        interval: int | None = None,
-        class_map: str | Path | Mapping[str, str] | None = None,
-        short_videos: str = "refuse",
-        damaged_videos: str = "refuse",
-    ) -> None:
-        self.tubes = read_pyannot(annotations)
-        shared = (layout, split, subset, classes, limit_per_class, window, index, interval, class_map)
-        super().__init__(root, name, *shared, short_videos, damaged_videos)
+    annotations: str | Path = option(meaning="``pyannot.pkl``, the corrected annotations")
+    _: KW_ONLY
+    name: str = option("ucf101_24", "in folders and tables")
+
+    @cached_property
+    def tubes(self) -> dict[str, list[Tube]]:
+        return read_pyannot(self.annotations)
 
     def all_classes(self) -> list[str]:
         """The annotated classes, in UCF101's order."""

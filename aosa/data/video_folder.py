@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from aosa.data.base import Entry, Problem
 from aosa.data.class_map import check_classes
 from aosa.data.files import FileDataset
 from aosa.errors import MissingDataError
+from aosa.fields import option
 
 EXTENSIONS = (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 
@@ -23,17 +25,14 @@ def video_stem(name: str) -> str | None:
     return video_stem(stem) or stem
 
 
+@dataclass(kw_only=True)
 class VideoFolder(FileDataset):
     """The videos of a folder: those in its sub-folders have the sub-folder's name as their class, those
     at its top have none. An id is ``<class>/<name without extension>``; where that would name two
     videos, both keep their extension.
 
-    Args:
-        root, name, window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
-        classes: read only these sub-folders, in this order; None = all, sorted.
-        extensions: which files are videos (any case); others are counted in ``ignored``.
-
-    Hidden files are skipped. A folder inside a class is not read, and is listed in ``problems``.
+    Hidden files are skipped, files of other extensions counted in ``ignored``. A folder inside a class is not read, and
+    is listed in ``problems``.
 
     Raises:
         ConfigError: no such folder, no video in it, or a class that is none of its sub-folders.
@@ -41,32 +40,25 @@ class VideoFolder(FileDataset):
 
     annotated = frozenset()
 
-    def __init__(
-        self,
-        root: str | Path,
-        name: str = "video_folder",
-        window: str = "centre",
-        index: int | None = None,
-        interval: int | None = None,
-        class_map: str | Path | Mapping[str, str] | None = None,
-        classes: Sequence[str] | None = None,
-        extensions: Sequence[str] = EXTENSIONS,
-        short_videos: str = "refuse",
-        damaged_videos: str = "refuse",
-    ) -> None:
-        super().__init__(root, name, window, index, interval, class_map, short_videos, damaged_videos)
-        self.extensions = tuple("." + e.lower().lstrip(".") for e in extensions)
+    name: str = option("video_folder", "in folders and tables")
+    classes: Sequence[str] | None = option(None, "only these sub-folders, in this order; None = all, sorted")
+    extensions: Sequence[str] = option(EXTENSIONS, "of files that are videos, in any case")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._suffixes = tuple("." + e.lower().lstrip(".") for e in self.extensions)
         self.ignored = 0
         folders = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
-        self.class_names = folders if classes is None else check_classes(classes, folders, f"dataset.root={root}")
-        if classes is None:
+        where = f"dataset.root={self.root}"
+        self.class_names = folders if self.classes is None else check_classes(self.classes, folders, where)
+        if self.classes is None:
             self._scan(self.root, None)
         for class_name in self.class_names:
             self._scan(self.root / class_name, class_name)
         if not self.entries:
             raise MissingDataError(
-                f"dataset.root={root}: no video in it or in its sub-folders "
-                f"({self.ignored} files with extensions other than {' '.join(self.extensions)})"
+                f"{where}: no video in it or in its sub-folders "
+                f"({self.ignored} files with extensions other than {' '.join(self._suffixes)})"
             )
 
     def _scan(self, folder: Path, class_name: str | None) -> None:
@@ -79,7 +71,7 @@ class VideoFolder(FileDataset):
                 if class_name is not None:
                     reason = "a folder inside a class is not read; videos must lie at <class>/<video>"
                     self.problems.append(Problem(prefix + path.name, "rejected", reason))
-            elif path.suffix.lower() not in self.extensions:
+            elif path.suffix.lower() not in self._suffixes:
                 self.ignored += 1
             elif reason := _unsafe(prefix + path.name):
                 self.problems.append(Problem(_printable(prefix + path.name), "rejected", reason))

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path, PurePosixPath
 
 from aosa.clip import Clip, InputSpec
@@ -22,7 +22,7 @@ from aosa.data.tables import safe_name
 from aosa.data.video_folder import video_stem
 from aosa.data.window import Window
 from aosa.errors import ConfigError, MissingDataError, VideoError
-from aosa.options import check_choice
+from aosa.fields import option
 
 _NUMBER = re.compile(r"(-?[0-9]+)(?:\.0+)?")
 
@@ -52,28 +52,18 @@ class Part:
         if rate is None:
             raise VideoError(f"{path}: its frame rate is not known; give start and end in frames")
         first, stop = round(self.start * rate), None if self.end is None else round(self.end * rate)
-        return PartWindow.of(window, first, stop, 0 if self.unit == "frames" else round(rate))
+        return PartWindow.of(window, first=first, stop=stop, slack=0 if self.unit == "frames" else round(rate))
 
 
-class VideoList(FileDataset):
+@dataclass
+class VideoList(Choice, FileDataset):
     """The videos of a list as training code of the field has it, mmaction2 and VideoMAE for two: ``path label``.
 
     An entry's id is its path below the root without the extension, and where the list gives a start or an end, these
     after it: ``day1/a/2.5-10``; then its group is the path. A path may be a folder of images. Where it is not there, a
     video of another extension will do, if one alone is there. Each folder is listed once, no file is opened.
 
-    Args:
-        root: the folder that paths are below. Absolute paths must lead below it, too.
-        videos: the list; see `aosa.data.path_lists.read_list`.
-        delimiter: ``auto``, ``space``, ``comma``, ``tab`` or ``semicolon``; see there.
-        class_names: see `aosa.data.class_names.read_class_names`; None = the labels themselves, in the order of the
-            alphabet or of their numbers.
-        labels: what the list has: ``names``; numbers ``from_0`` or ``from_1``; ``auto``: numbers from 0 if all of them
-            are numbers, else names.
-        times: unit of columns called ``start`` and ``end``: ``seconds`` or ``frames`` (from 0; the end is left out).
-        classes: only these; None = all.
-        per_class, seed, manifest: see `aosa.data.choose.Choice`.
-        name, window, index, interval, class_map, short_videos, damaged_videos: see `aosa.data.files.FileDataset`.
+    Absolute paths must lead below the root, too. The `class_names` given become those of the data set.
 
     Videos that are not there are ``problems``, not errors; so are those of a class that `class_names` lack, without a
     label where others have one, with a start that is not before the end, of a path that leads out of the root, or
@@ -84,45 +74,41 @@ class VideoList(FileDataset):
             two ways, an unknown class, or not one of the listed videos is there.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        videos: str | Path,
-        name: str = "video_list",
-        delimiter: str = "auto",
-        class_names: str | Path | Sequence[str] | None = None,
-        labels: str = "auto",
-        times: str = "seconds",
-        classes: Sequence[str] | None = None,
-        per_class: int | None = None,
-        seed: int = 0,
-        manifest: str | Path | None = None,
-        window: str = "centre",
-        index: int | None = None,
-        interval: int | None = None,
-        class_map: str | Path | Mapping[str, str] | None = None,
-        short_videos: str = "refuse",
-        damaged_videos: str = "refuse",
-    ) -> None:
-        super().__init__(root, name, window, index, interval, class_map, short_videos, damaged_videos)
-        check_choice("dataset", delimiter=(delimiter, ("auto", *DELIMITERS)), times=(times, ("seconds", "frames")))
-        check_choice("dataset", labels=(labels, ("auto", "names", "from_0", "from_1")))
-        choice = Choice(per_class, seed, manifest)
-        self.times = times
+    videos: str | Path = option(meaning="the list, see `aosa.data.path_lists.read_list`")
+    _: KW_ONLY
+    name: str = option("video_list", "in folders and tables")
+    delimiter: str = option("auto", "of the list, see there", choices=("auto", *DELIMITERS))
+    class_names: str | Path | Sequence[str] | None = option(  # type: ignore[assignment]
+        None,
+        "see `aosa.data.class_names.read_class_names`; None = the labels themselves, in the order of the alphabet or "
+        "of their numbers",
+    )
+    labels: str = option(
+        "auto",
+        "what the list has; from_0, from_1 = numbers; auto = numbers from 0 if all of them are numbers, else names",
+        choices=("auto", "names", "from_0", "from_1"),
+    )
+    times: str = option(
+        "seconds",
+        "unit of columns called start and end; frames = from 0, the end is left out",
+        choices=("seconds", "frames"),
+    )
+    classes: Sequence[str] | None = option(None, "only these; None = all")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._folders: dict[str, dict[str, list[str]]] = {}
-        listed = [self._find(row) for row in read_list(Path(videos).expanduser(), delimiter)]
-        known = None if class_names is None else read_class_names(class_names, "dataset.class_names")
-        names, of_label = _classes({r.label for _, r, _ in listed if r.label is not None}, known, labels)
-        self.class_names = names if classes is None else check_classes(classes, names, name)
-        self._choose(listed, of_label, choice, len(names), all_classes=classes is None)
+        listed = [self._find(row) for row in read_list(Path(self.videos).expanduser(), self.delimiter)]
+        known = None if self.class_names is None else read_class_names(self.class_names, "dataset.class_names")
+        names, of_label = _classes({r.label for _, r, _ in listed if r.label is not None}, known, self.labels)
+        self.class_names = names if self.classes is None else check_classes(self.classes, names, self.name)
+        self._choose(listed, of_label, len(names))
 
     def _choose(
         self,
         listed: Sequence[tuple[int, Reading, Path | str]],
         of_label: Mapping[str, str],
-        choice: Choice,
         known: int,
-        all_classes: bool,
     ) -> None:
         labelled = any(reading.label is not None for _, reading, _ in listed)
         entries: dict[str, Entry] = {}
@@ -155,12 +141,11 @@ class VideoList(FileDataset):
                 extra = {} if part is None else {"part": part}
                 entries[id] = Entry(id, class_name, found, None if part is None else stem, extra)
         # Of all classes, whichever are kept: a manifest serves every run.
-        chosen, absent = choice.choose(by_class, entries)
-        kept = {
-            id for class_name, ids in by_class.items() if all_classes or class_name in self.class_names for id in ids
-        }
+        chosen, absent = self.choose(by_class, entries)
+        wanted = by_class if self.classes is None else self.classes
+        kept = {id for class_name, ids in by_class.items() if class_name in wanted for id in ids}
         self.entries = [entries[id] for id in chosen if id in kept]
-        self.problems += wrong if all_classes else []
+        self.problems += wrong if self.classes is None else []
         self.problems += [Problem(id, "missing", gone[id]) for id in absent if id in kept]
         if not self.entries:
             raise MissingDataError(
@@ -248,9 +233,9 @@ class VideoList(FileDataset):
     def _window(self, entry: Entry) -> Window:
         part = entry.extra.get("part")
         if not isinstance(part, Part):
-            return self.window
+            return self.sampling
         assert isinstance(entry.path, Path)
-        return part.window(self.window, entry.path)
+        return part.window(self.sampling, entry.path)
 
     def fingerprint(self, entry: Entry) -> str:
         """Of the file's bytes, and of the part of it that is listed."""

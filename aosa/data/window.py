@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -11,55 +12,84 @@ from aosa.clip import MOST_INTERVAL, InputSpec
 from aosa.data.base import Views
 from aosa.data.decode import VideoInfo, describe_damage
 from aosa.errors import ConfigError, VideoError
-from aosa.options import check_choice, check_whole, full_key
+from aosa.fields import Checked, option
+from aosa.options import as_text, full_key
 
 
-@dataclass(frozen=True)
-class Window:
-    """One choice of T frames.
-
-    Args:
-        window: ``centre``, ``start`` or ``index``: frames at an interval; or ``segments``: the video in T equal parts,
-            the first frame of each. As STEP's code: parts of ⌊frames / T⌋, and the last T of them, so that what
-            cannot be divided is left out at the beginning. Segments have no interval.
-        index: with ``window="index"``: which of the video's non-overlapping windows, 0 = first.
-        interval: source frames from one sampled frame to the next; None = the model's own.
-        short_videos: what becomes of a video with fewer frames than the window spans: ``refuse``, or ``loop``: it
-            begins again after its last frame (mmaction2's default).
-        damaged_videos: what becomes of a window that needs frames which are lost or damaged (see
-            `aosa.data.decode.VideoInfo`): ``refuse``, or ``use``: what decodes is taken. Frames keep their places then
-            too, so that boxes and segments still fit: a lost one is replaced by the one that decodes before it, or
-            after it at the video's beginning.
-        owner: config node of these keys, for the messages; empty where they stand alone.
+@dataclass(kw_only=True)
+class WindowOptions(Checked):
+    """The options of a window, for what is made with one: a data set, a script.
 
     Raises:
         ConfigError: a value out of range, or an index without ``window="index"``.
     """
 
-    window: str = "centre"
-    index: int | None = None
-    interval: int | None = None
-    short_videos: str = "refuse"
-    damaged_videos: str = "refuse"
-    owner: str = field(default="dataset", compare=False)
+    owner: ClassVar[str] = "dataset"
+
+    window: str = option(
+        "centre",
+        "centre, start or index: frames at an interval; segments: the video in T equal parts, the first frame of each",
+        choices=("centre", "start", "index", "segments"),
+    )
+    index: int | None = option(
+        None, "with window=index: which of the video's windows that lie side by side, from 0", low=0
+    )
+    interval: int | None = option(
+        None, "source frames from one sampled frame to the next; None = the model's own", low=1, high=MOST_INTERVAL
+    )
+    short_videos: str = option(
+        "refuse",
+        "what becomes of a video with fewer frames than the window spans; loop = it begins again after its last frame "
+        "(mmaction2's default)",
+        choices=("refuse", "loop"),
+    )
+    damaged_videos: str = option(
+        "refuse",
+        "what becomes of a window that needs frames which are lost or damaged; use = what decodes is taken",
+        choices=("refuse", "use"),
+    )
 
     def __post_init__(self) -> None:
-        check_choice(self.owner, window=(self.window, ("centre", "start", "index", "segments")))
-        check_choice(self.owner, short_videos=(self.short_videos, ("refuse", "loop")))
-        check_choice(self.owner, damaged_videos=(self.damaged_videos, ("refuse", "use")))
-        check_whole(self.owner, index=(self.index, 0), interval=(self.interval, 1, MOST_INTERVAL))
+        super().__post_init__()
         if (self.window == "index") != (self.index is not None):
             raise ConfigError(
-                f"{self._key('index')}={self.index} with {self._key('window')}={self.window}: "
+                f"{self._key('index')}={as_text(self.index)} with {self._key('window')}={self.window}: "
                 "an index is needed with window=index, and only there"
             )
 
-    def options(self) -> dict[str, object]:
+    def _key(self, key: str) -> str:
+        return full_key(self.owner, key)
+
+
+@dataclass(kw_only=True)
+class Window(WindowOptions):
+    """One choice of T frames.
+
+    ``window="segments"``: as STEP's code, parts of ⌊frames / T⌋, and the last T of them, so that what cannot be divided
+    is left out at the beginning. Segments have no interval.
+
+    ``damaged_videos="use"``: frames keep their places, so that boxes and segments still fit: a lost one (see
+    `aosa.data.decode.VideoInfo`) is replaced by the one that decodes before it, or after it at the video's beginning.
+
+    Raises:
+        ConfigError: see `WindowOptions`.
+    """
+
+    @classmethod
+    def of(cls, options: object, **more: Any) -> Self:
+        """With the options of a data set, another window, or the config of a script.
+
+        Args:
+            more: those that a subclass has besides.
+        """
+        return cls(**{part.name: getattr(options, part.name) for part in fields(WindowOptions)}, **more)
+
+    def identity(self) -> dict[str, object]:
         """What of the window belongs to a clip's identity; `short_videos` and `damaged_videos` only where they are not
         the default."""
-        options: dict[str, object] = {"window": self.window, "index": self.index, "interval": self.interval}
+        identity: dict[str, object] = {"window": self.window, "index": self.index, "interval": self.interval}
         others = {"short_videos": self.short_videos, "damaged_videos": self.damaged_videos}
-        return options | {key: value for key, value in others.items() if value != "refuse"}
+        return identity | {key: value for key, value in others.items() if value != "refuse"}
 
     def indices(
         self, frames: int, spec: InputSpec, video: str, listed: int | None = None, start: float | None = None
@@ -192,8 +222,11 @@ class Window:
                 "what decodes, the frame before in place of a lost one"
             )
 
-    def _key(self, key: str) -> str:
-        return full_key(self.owner, key)
+
+class ScriptWindow(Window):
+    """The window of a script, whose keys stand alone."""
+
+    owner: ClassVar[str] = ""
 
 
 def _have(frames: int, video: str, listed: int | None) -> str:

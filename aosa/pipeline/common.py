@@ -8,10 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +22,7 @@ from aosa.clip import Clip
 from aosa.config import build, folder_text, plain
 from aosa.data.base import Entry, VideoDataset
 from aosa.data.choose import limited
+from aosa.data.window import WindowOptions
 from aosa.errors import AosaError, CheckpointError, ConfigError, VideoError
 from aosa.explainers.base import Explainer
 from aosa.files import write_csv
@@ -65,10 +66,7 @@ _KEYS: dict[str, Any] = {
     "windows": str,
     "window_stride": int | None,
     "scale": str,
-    "window": str,
-    "index": int | None,
-    "interval": int | None,
-    "short_videos": str,
+    **{part.name: get_type_hints(WindowOptions)[part.name] for part in fields(WindowOptions)},
     "fps": float | None,
     # prepare
     "workers": int | None,
@@ -351,7 +349,7 @@ def _values(config: Any) -> Any:
 
 def mapped(dataset: VideoDataset, class_name: str) -> str:
     """The model's name of a class, by the data set's class map if it has one."""
-    return getattr(dataset, "class_map", {}).get(class_name, class_name)
+    return dataset.model_classes.get(class_name, class_name)
 
 
 def absent(dataset: VideoDataset) -> str:

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from aosa.data.files import read_clip
-from aosa.data.window import Window
+from aosa.data.window import ScriptWindow
 from aosa.errors import ConfigError
 from aosa.files import write_atomic
 from aosa.options import check_choice
@@ -52,16 +52,16 @@ def run(config: DictConfig) -> int:
     if not whole and (config.target == "video" or config.window_stride is not None):
         raise ConfigError("target=video and window_stride are for windows=sliding")
     path = Path(str(config.video)).expanduser().resolve()
+    window = ScriptWindow.of(config)
     job = Job(config)
     if config.dry_run:
-        return _plan(config, job, path)
+        return _plan(WholeVideo(config, job, path, window))
     explainer, model = job.explainer, job.model
     if config.target != "video":
         job.fixed_target  # noqa: B018  a class that the model lacks fails before any work
     if whole:
-        return explain_windows(config, job, path)
+        return explain_windows(WholeVideo(config, job, path, window))
     explainer.check(model)
-    window = _window(config)
     clip, _, _ = read_clip(path, model.spec, window)
     target = job.target(clip)
     with torch.no_grad():
@@ -100,13 +100,9 @@ def run(config: DictConfig) -> int:
     return 0
 
 
-def _window(config: DictConfig) -> Window:
-    options = (config.window, config.index, config.interval, config.short_videos, config.damaged_videos)
-    return Window(*options, owner="")
-
-
-def _plan(config: DictConfig, job: Job, path: Path) -> int:
+def _plan(video: WholeVideo) -> int:
+    config, job = video.config, video.job
     job.model, lacking = model_of(job)
-    clip, _, _ = read_clip(path, job.model.spec, _window(config))
-    windows = len(WholeVideo(config, job, path).windows) if config.windows == "sliding" else 1
+    clip, _, _ = read_clip(video.path, job.model.spec, video.window)
+    windows = len(video.windows) if config.windows == "sliding" else 1
     return print_clip_plan(job, clip, windows, lacking)

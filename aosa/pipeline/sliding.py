@@ -45,6 +45,7 @@ class WholeVideo:
     config: DictConfig
     job: Job
     path: Path
+    window: Window
 
     @cached_property
     def frames(self) -> int:
@@ -53,12 +54,9 @@ class WholeVideo:
     @cached_property
     def windows(self) -> list[tuple[int, ...]]:
         """The source frames of each window."""
-        config = self.config
-        options = (config.window, config.index, config.interval, config.short_videos, config.damaged_videos)
-        window = Window(*options, owner="")
-        listed = listed_frames(self.path)
-        windows = window.sliding(self.frames, self.job.model.spec, str(self.path), listed, config.window_stride)
-        check_damage(self.path, window, range(self.frames))  # the overlay shows them all
+        listed, stride = listed_frames(self.path), self.config.window_stride
+        windows = self.window.sliding(self.frames, self.job.model.spec, str(self.path), listed, stride)
+        check_damage(self.path, self.window, range(self.frames))  # the overlay shows them all
         return windows
 
     @cached_property
@@ -73,7 +71,7 @@ class WholeVideo:
 
     @property
     def interval(self) -> int:
-        return self.config.interval or self.job.model.spec.interval
+        return self.window.interval or self.job.model.spec.interval
 
     @property
     def span(self) -> int:
@@ -91,7 +89,7 @@ class WholeVideo:
             "model": self.job.model_identity,
             "explainer": self.job.explainer.identity(),
             "video": content_digest(self.path),
-            "windows": [[w[0] for w in self.windows], self.interval, self.config.short_videos],
+            "windows": [[w[0] for w in self.windows], self.interval, self.window.short_videos],
             "target": str(self.config.target),
         }
 
@@ -155,7 +153,7 @@ class WholeVideo:
         return self.out / "windows" / f"{window[0]:06d}.b2nd"
 
 
-def explain_windows(config: DictConfig, job: Job, path: Path) -> int:
+def explain_windows(video: WholeVideo) -> int:
     """Explain a whole video, window by window.
 
     Writes to ``<output_root>/videos/<name>/<model>-<explainer>-sliding-<digest>/``: ``overlay.mp4`` (every frame at
@@ -168,13 +166,13 @@ def explain_windows(config: DictConfig, job: Job, path: Path) -> int:
         ConfigError: an option out of range.
         VideoError: it cannot be used.
     """
+    config, job = video.config, video.job
     job.explainer.check(job.model)
     if job.model.head == "identity":
         raise ConfigError(
             f"windows=sliding shows probabilities over time, and the scores of {job.model.name} (model.head=identity) "
             f"are none; leave windows=one"
         )
-    video = WholeVideo(config, job, path)
     _explain(video)
     write_csv(video.out / "scores.csv", *_rows(video))
     geometry = _geometry(video)

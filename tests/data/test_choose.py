@@ -15,13 +15,13 @@ ALL = {id for ids in LISTED.values() for id in ids}
 
 
 def test_all_in_the_order_of_the_list():
-    chosen, missing = Choice(None, 0, None).choose(LISTED, ALL - {"a/1"})
+    chosen, missing = Choice().choose(LISTED, ALL - {"a/1"})
     assert chosen == [id for ids in LISTED.values() for id in ids if id != "a/1"]
     assert missing == ["a/1"]
 
 
 def test_so_many_a_class_or_all_that_there_are():
-    chosen, missing = Choice(10, 0, None).choose(LISTED, ALL)
+    chosen, missing = Choice(per_class=10).choose(LISTED, ALL)
     assert [id[0] for id in chosen] == ["a"] * 10 + ["b"] * 3
     assert len(set(chosen)) == 13
     assert missing == []
@@ -29,18 +29,18 @@ def test_so_many_a_class_or_all_that_there_are():
 
 def test_seed_and_id_alone_decide():
     """Neither the order of the list nor the other videos of it matter."""
-    ten = Choice(10, 0, None).choose(LISTED, ALL)[0]
+    ten = Choice(per_class=10).choose(LISTED, ALL)[0]
     shuffled = {"a": LISTED["a"][::-1], "b": LISTED["b"]}
-    assert Choice(10, 0, None).choose(shuffled, ALL)[0] == ten
+    assert Choice(per_class=10).choose(shuffled, ALL)[0] == ten
     without = {"a": [id for id in LISTED["a"] if id in ten], "b": LISTED["b"]}
-    assert Choice(10, 0, None).choose(without, ALL)[0] == ten
-    assert Choice(10, 1, None).choose(LISTED, ALL)[0] != ten
+    assert Choice(per_class=10).choose(without, ALL)[0] == ten
+    assert Choice(per_class=10, seed=1).choose(LISTED, ALL)[0] != ten
     assert ten[:10] != LISTED["a"][:10]
 
 
 def test_missing_videos_are_passed_over_and_named():
-    ten = Choice(10, 0, None).choose(LISTED, ALL)[0][:10]
-    chosen, missing = Choice(10, 0, None).choose({"a": LISTED["a"]}, ALL - set(ten[:2]))
+    ten = Choice(per_class=10).choose(LISTED, ALL)[0][:10]
+    chosen, missing = Choice(per_class=10).choose({"a": LISTED["a"]}, ALL - set(ten[:2]))
     assert missing == ten[:2]
     assert chosen[:8] == ten[2:]
     assert len(chosen) == 10
@@ -48,12 +48,12 @@ def test_missing_videos_are_passed_over_and_named():
 
 def test_manifest_is_written_and_then_is_the_list(tmp_path):
     path = tmp_path / "deep" / "chosen.csv"
-    chosen, _ = Choice(2, 7, path).choose(LISTED, ALL)
+    chosen, _ = Choice(per_class=2, seed=7, manifest=path).choose(LISTED, ALL)
     rows = list(csv.reader(path.open()))
     assert rows[0] == ["id", "class", "per_class", "seed"]
     assert rows[1:] == [[id, id[0], "2", "7"] for id in chosen]
     # What has gone since is missing, and has no replacement.
-    again, missing = Choice(2, 7, path).choose(LISTED, ALL - {chosen[1]})
+    again, missing = Choice(per_class=2, seed=7, manifest=path).choose(LISTED, ALL - {chosen[1]})
     assert again == [chosen[0], *chosen[2:]]
     assert missing == [chosen[1]]
     assert list(csv.reader(path.open())) == rows
@@ -61,14 +61,14 @@ def test_manifest_is_written_and_then_is_the_list(tmp_path):
 
 @pytest.mark.parametrize(("per_class", "seed"), [(3, 7), (2, 8), (None, 7)])
 def test_manifest_of_other_options_is_refused(tmp_path, per_class, seed):
-    Choice(2, 7, tmp_path / "m.csv").choose(LISTED, ALL)
+    Choice(per_class=2, seed=7, manifest=tmp_path / "m.csv").choose(LISTED, ALL)
     with pytest.raises(ConfigError, match=r"m\.csv: line 2 was chosen with per_class=2 seed=7, this run asks for"):
-        Choice(per_class, seed, tmp_path / "m.csv").choose(LISTED, ALL)
+        Choice(per_class=per_class, seed=seed, manifest=tmp_path / "m.csv").choose(LISTED, ALL)
 
 
 def test_manifest_made_by_hand_needs_ids_and_classes_alone(tmp_path):
     (tmp_path / "m.csv").write_bytes(b"\xef\xbb\xbfclass,id\r\nb,b/2\r\na,a/5\r\n")
-    assert Choice(10, 0, tmp_path / "m.csv").choose(LISTED, ALL) == (["b/2", "a/5"], [])
+    assert Choice(per_class=10, manifest=tmp_path / "m.csv").choose(LISTED, ALL) == (["b/2", "a/5"], [])
 
 
 @pytest.mark.parametrize(
@@ -83,25 +83,25 @@ def test_manifest_made_by_hand_needs_ids_and_classes_alone(tmp_path):
 def test_manifest_that_does_not_fit(tmp_path, text, message):
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        Choice(1, 0, tmp_path / "m.csv").choose(LISTED, ALL)
+        Choice(per_class=1, manifest=tmp_path / "m.csv").choose(LISTED, ALL)
 
 
 def test_nothing_is_written_where_nothing_was_found(tmp_path):
     """Else the empty list would be the list from then on."""
-    Choice(1, 0, tmp_path / "m.csv").choose(LISTED, set())
+    Choice(per_class=1, manifest=tmp_path / "m.csv").choose(LISTED, set())
     assert not (tmp_path / "m.csv").exists()
 
 
 def test_manifest_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"dataset\.manifest=.*m\.csv: cannot be written \("):
-        Choice(1, 0, tmp_path / "file" / "m.csv").choose(LISTED, ALL)
+        Choice(per_class=1, manifest=tmp_path / "file" / "m.csv").choose(LISTED, ALL)
 
 
 @pytest.mark.parametrize(("per_class", "seed"), [(0, 0), (1.5, 0), (1, -1)])
 def test_options_out_of_range(per_class, seed):
     with pytest.raises(ConfigError, match=r"dataset\.(per_class|seed)=.*whole number of at least"):
-        Choice(per_class, seed, None)
+        Choice(per_class=per_class, seed=seed)
 
 
 def test_a_limit_takes_from_all_of_the_list_and_a_larger_one_adds_to_it():

@@ -95,14 +95,14 @@ def test_a_window_that_touches_lost_frames_is_refused_or_taken_as_asked(tmp_path
         list(read_views(path, SPEC, Window(), Views(3), id="a", name="a"))
     with pytest.raises(VideoError, match="1 lost frame"):
         load_clip(path, SPEC)
-    _, indices, _ = read_clip(path, SPEC, Window("start"))  # it is not touched
+    _, indices, _ = read_clip(path, SPEC, Window(window="start"))  # it is not touched
     assert indices == (0, 1, 2, 3)
     used, indices, _ = read_clip(path, SPEC, Window(damaged_videos="use"))
     assert (indices, used.source["frames_in_video"]) == ((10, 11, 12, 13), 24)
     whole, _, _ = read_clip(tmp_path / "a" / "v.avi", SPEC, Window())
     assert np.array_equal(used.frames[[0, 2, 3]], whole.frames[[0, 2, 3]])
     assert np.array_equal(used.frames[1], used.frames[0])
-    assert np.array_equal(load_clip(path, SPEC, damaged_videos="use").frames, used.frames)
+    assert np.array_equal(load_clip(path, SPEC, Window(damaged_videos="use")).frames, used.frames)
     plain, use = VideoFolder(tmp_path), VideoFolder(tmp_path, damaged_videos="use")
     assert {**plain.identity(), "damaged_videos": "use"} == use.identity()
     bad = next(e for e in use.entries if "spoilt" in e.id)

@@ -347,7 +347,7 @@ def test_bad_boxes_of_a_list_of_the_authors(tmp_path, boxes):
     [
         ({"subset": "val"}, r"dataset\.subset=val: choose one of test, train, all"),
         ({"top": 0}, r"dataset\.top=0"),
-        ({"background": "yes"}, r"dataset\.background=yes: choose one of true, false"),
+        ({"background": "yes"}, r"dataset\.background=yes: give true or false"),
         ({"annotations": "/gone.csv"}, r"dataset\.annotations=/gone\.csv: no such file"),
         ({"classes": ["opn"]}, r"'opn' is not one of the 4 classes of epic_action; close: open"),
     ],

@@ -94,7 +94,7 @@ def test_list_with_a_bad_line(root, line, message):
 
 
 def test_list_belongs_to_subset_list(root):
-    with pytest.raises(ConfigError, match=r"dataset\.videos=None with dataset\.subset=list"):
+    with pytest.raises(ConfigError, match=r"dataset\.videos=null with dataset\.subset=list"):
         EtriActivity3D(root, subset="list")
     with pytest.raises(ConfigError, match=r"dataset\.videos=x\.txt with dataset\.subset=test"):
         EtriActivity3D(root, videos="x.txt")

@@ -93,7 +93,7 @@ def class_names(root: Path, write: Callable[[str, str], Path]) -> object:
 
 def manifest(root: Path, write: Callable[[str, str], Path]) -> object:
     path = write("chosen.csv", f"id,class\n{CAFE}/1,{CAFE}\n{CAFE}/3,{CAFE}\n")
-    return Choice(None, 0, path).choose({CAFE: [f"{CAFE}/{n}" for n in (1, 2, 3)]}, {f"{CAFE}/1", f"{CAFE}/2"})
+    return Choice(manifest=path).choose({CAFE: [f"{CAFE}/{n}" for n in (1, 2, 3)]}, {f"{CAFE}/1", f"{CAFE}/2"})
 
 
 def video_list(root: Path, write: Callable[[str, str], Path]) -> object:

@@ -51,7 +51,7 @@ def test_all_clips_are_those_of_the_sliding_window(case):
 
 @pytest.mark.parametrize("case", REFERENCE["segments"], ids=named)
 def test_segments_are_those_of_step(case):
-    assert rows(Window("segments"), case, Views()) == case["rows"]
+    assert rows(Window(window="segments"), case, Views()) == case["rows"]
 
 
 @pytest.mark.parametrize("case", REFERENCE["three_crop"], ids=lambda case: "×".join(map(str, case["source"])))
@@ -80,7 +80,7 @@ def test_three_crops_of_a_frame_with_a_margin_lie_on_its_middle_line():
 @pytest.mark.parametrize(("start", "expected"), [(0.0, (3, 6, 9)), (0.5, (4, 7, 9)), (1.0, (5, 8, 10))])
 def test_start_within_segments(start, expected):
     """11 frames: parts of three, of which the last three are taken; the last one is cut short."""
-    assert Window("segments").indices(11, InputSpec(frames=3), "v", start=start) == expected
+    assert Window(window="segments").indices(11, InputSpec(frames=3), "v", start=start) == expected
 
 
 @pytest.mark.parametrize(("start", "first"), [(0.0, 0), (0.25, 2), (1.0, 6)])
@@ -91,20 +91,20 @@ def test_start_of_a_view(start, first):
 def test_short_video_is_looped_on_request_only():
     spec = InputSpec(frames=4, interval=2)
     assert Window(short_videos="loop").indices(5, spec, "v") == (0, 2, 4, 1)
-    assert Window("segments", short_videos="loop").indices(3, spec, "v") == (0, 1, 2, 0)
+    assert Window(window="segments", short_videos="loop").indices(3, spec, "v") == (0, 1, 2, 0)
     with pytest.raises(VideoError, match=r"or dataset\.short_videos=loop"):
         Window().indices(5, spec, "v")
     with pytest.raises(VideoError, match=r"v: has 3 frames, fewer than the 4 segments; .*dataset\.short_videos=loop"):
-        Window("segments").indices(3, spec, "v")
+        Window(window="segments").indices(3, spec, "v")
 
 
 @pytest.mark.parametrize("views", [Views("all"), Views(3, sampling="dense")])
 def test_segments_have_no_windows(views):
     with pytest.raises(ConfigError, match="not with window=segments"):
-        Window("segments").several(20, InputSpec(frames=4), "v", None, views)
+        Window(window="segments").several(20, InputSpec(frames=4), "v", None, views)
 
 
-@pytest.mark.parametrize("window", [Window("start"), Window("index", 1)])
+@pytest.mark.parametrize("window", [Window(window="start"), Window(window="index", index=1)])
 @pytest.mark.parametrize("views", [Views("all"), Views(2), Views(3, sampling="dense")])
 def test_a_window_at_one_place_is_one_clip(window, views):
     with pytest.raises(ConfigError, match=rf"metric\.clips={views.clips}: dataset\.window={window.window} is one clip"):

@@ -16,10 +16,10 @@ SPEC = InputSpec(frames=4, interval=2)  # a span of 7 frames
     [
         (Window(), 12, [2, 4, 6, 8]),
         (Window(), 7, [0, 2, 4, 6]),
-        (Window("start"), 12, [0, 2, 4, 6]),
-        (Window("index", 0), 15, [0, 2, 4, 6]),
-        (Window("index", 1), 15, [7, 9, 11, 13]),
-        (Window("start", interval=3), 12, [0, 3, 6, 9]),
+        (Window(window="start"), 12, [0, 2, 4, 6]),
+        (Window(window="index", index=0), 15, [0, 2, 4, 6]),
+        (Window(window="index", index=1), 15, [7, 9, 11, 13]),
+        (Window(window="start", interval=3), 12, [0, 3, 6, 9]),
         (Window(interval=1), 12, [4, 5, 6, 7]),
     ],
 )
@@ -55,7 +55,7 @@ def test_truncated_file_is_called_so():
 
 def test_index_beyond_the_last_window():
     with pytest.raises(VideoError, match=r"has 20 frames, 2 windows of 7: dataset\.index must be below 2"):
-        Window("index", 2).indices(20, SPEC, "a.avi")
+        Window(window="index", index=2).indices(20, SPEC, "a.avi")
 
 
 @pytest.mark.parametrize(

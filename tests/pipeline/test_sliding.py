@@ -64,7 +64,7 @@ def test_windows_scores_and_overlay(tmp_path, video):
     model = aosa.load_model("r3d_tiny", checkpoint="random", device="cpu")
     scores = np.load(out / "probabilities.npy")
     for row, probabilities, start in zip(rows(out), scores, (0, 8, 16, 24), strict=True):
-        clip, _, _ = read_clip(video, model.spec, Window("start"), id="x")
+        clip, _, _ = read_clip(video, model.spec, Window(window="start"), id="x")
         if start == 0:
             want = model.scores(clip.tensor(model.spec)[None])[0].detach().numpy()
             np.testing.assert_allclose(probabilities, want, rtol=1e-4)
@@ -163,10 +163,10 @@ def test_windows_are_those_of_single_clips(video):
     assert {w[-1] - w[0] for w in windows} == {12}
     clips = list(read_windows(video, spec, windows, id="clip", name="clip.avi"))
     assert [c.id for c, _ in clips] == ["clip/000000", "clip/000007", "clip/000014", "clip/000021", "clip/000027"]
-    alone, indices, _ = read_clip(video, spec, Window("start", interval=3))
+    alone, indices, _ = read_clip(video, spec, Window(window="start", interval=3))
     assert (clips[0][0].frames == alone.frames).all()
     assert clips[0][0].source == alone.source
-    last, _, _ = read_clip(video, spec, Window("index", index=2, interval=3))  # frames 26 to 38
+    last, _, _ = read_clip(video, spec, Window(window="index", index=2, interval=3))  # frames 26 to 38
     assert indices == windows[0]
     assert not (clips[-1][0].frames == last.frames).all()
 

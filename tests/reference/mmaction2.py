@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from aosa.config import build, compose
 from aosa.data import load_clip
+from aosa.data.window import Window
 from aosa.models import pathway
 from tests.mutants import mutant
 from tests.reference import formula, parity
@@ -52,7 +53,7 @@ def made(reference: Mapping[str, Any], name: str) -> Tensor:
 def real(reference: Mapping[str, Any], model: str, data: Path, name: str) -> Tensor:
     """The input ``clip`` or ``mirror``, 1×3×T×H×W, as the model's config wants it."""
     spec = build(compose("explain_video", [f"model={model}"]).model.spec)
-    x = load_clip(data / reference["video"], spec, interval=reference["interval"]).tensor(spec)
+    x = load_clip(data / reference["video"], spec, Window(interval=reference["interval"])).tensor(spec)
     return (x.flip(-1) if name == "mirror" else x)[None]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from aosa.config import build, compose
 from aosa.data import load_clip
+from aosa.data.window import Window
 from tests.reference import formula
 
 
@@ -31,7 +32,7 @@ def fixture_inputs(model: str, reference: Mapping[str, Any], shared_data: Path |
     noise = formula.noise("noise", (3, spec.frames, *spec.size)).astype(np.float32) * 1.7
     inputs = {"noise": torch.from_numpy(noise)}
     if shared_data is not None:
-        x = load_clip(shared_data / reference["video"], spec, interval=reference["interval"]).tensor(spec)
+        x = load_clip(shared_data / reference["video"], spec, Window(interval=reference["interval"])).tensor(spec)
         inputs |= {"real": x, "mirror": x.flip(-1)}
     return inputs
 
