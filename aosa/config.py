@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,6 +21,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aosa.errors import AosaError, ConfigError
+from aosa.fields import Checked
 from aosa.hints import check_keys, check_type, classes_of, describe, fits
 from aosa.options import as_text, check_name
 from aosa.options import did_you_mean as did_you_mean
@@ -154,7 +155,8 @@ def check(config: DictConfig, kind: type | tuple[type, ...] = object, **extra: A
 def build(config: DictConfig | None, kind: type | tuple[type, ...] = object, **extra: Any) -> Any:
     """Make the object that a config with ``_target_`` describes; lists and mappings arrive as plain Python. All of it
     is checked first: that each ``_target_`` is a class of the right kind (or a function that is annotated to return
-    one), that it has each option, and that each value is of the option's type, by the annotations.
+    one), that it has each option, and that each value is of the option's type, by the annotations; a
+    `aosa.fields.Checked` class checks the values of its fields itself.
 
     Args:
         kind: what it must be an instance of; parts within by the annotation of the option that takes them, or a
@@ -175,6 +177,10 @@ def build(config: DictConfig | None, kind: type | tuple[type, ...] = object, **e
         while cause is not None and not isinstance(cause, AosaError):
             cause = cause.__cause__
         if cause is None:
+            from aosa.memory import is_out_of_memory  # PyTorch is slow to import
+
+            if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+                raise error.__cause__ from None
             reason = str(error.__cause__ or error).splitlines()[0]
             found = re.search(r"full_key: (.+)", str(error))
             cause = ConfigError(f"{found.group(1)}: {reason}" if found else reason)
@@ -184,8 +190,8 @@ def build(config: DictConfig | None, kind: type | tuple[type, ...] = object, **e
     return made
 
 
-def _check_target(key: str, value: Any, kinds: tuple[type, ...], extra: Mapping[str, Any]) -> None:
-    """Refuse what cannot be built from a plain mapping, see `build`."""
+def _check_target(key: str, value: Any, kinds: tuple[type, ...], extra: Mapping[str, Any], expect: str = "") -> None:
+    """Refuse what cannot be built from a plain mapping, see `build`; `expect` says what would be of the right kind."""
     if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
         raise ConfigError(f"{key}._target_ is missing: give the path of {_kinds(kinds)}, such as package.module.Name")
     target = value["_target_"]
@@ -199,7 +205,8 @@ def _check_target(key: str, value: Any, kinds: tuple[type, ...], extra: Mapping[
         made = None
     if not inspect.isclass(made) or not issubclass(made, kinds):
         hint = "" if inspect.isclass(thing) else ", or a function that is annotated to return one"
-        raise ConfigError(f"{key}._target_={target}: that is none of {_kinds(kinds)}{hint}")
+        right = f"give {expect}" if expect else f"that is none of {_kinds(kinds)}{hint}"
+        raise ConfigError(f"{key}._target_={target}: {right}")
     parameters = inspect.signature(thing).parameters
     try:
         # A dataclass's __init__ does not know the names of the modules that its fields are inherited from.
@@ -208,6 +215,7 @@ def _check_target(key: str, value: Any, kinds: tuple[type, ...], extra: Mapping[
     except (NameError, TypeError):
         hints = {}  # names of its own that mean nothing here
     known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    own = {p.name: p.metadata for p in fields(thing)} if inspect.isclass(thing) and issubclass(thing, Checked) else {}
     options = {name: option for name, option in value.items() if name != "_target_"}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         check_keys(key, options, known)
@@ -220,19 +228,21 @@ def _check_target(key: str, value: Any, kinds: tuple[type, ...], extra: Mapping[
         if name == "name":
             check_name(f"{key}.name", option)  # of folders and files
         elif name not in extra:
-            _check_option(f"{key}.{name}", option, hints.get(name, Any))
+            expect = own[name].get("expect", "") if name in own else ""
+            _check_option(f"{key}.{name}", option, hints.get(name, Any), expect, checks_itself=name in own)
 
 
-def _check_option(key: str, value: Any, hint: Any) -> None:
+def _check_option(key: str, value: Any, hint: Any, expect: str = "", checks_itself: bool = False) -> None:
     if isinstance(value, dict) and "_target_" in value:
         from torch import nn
 
         classes = classes_of(hint)
         if not classes and not fits(object(), hint):
-            raise ConfigError(f"{key}: give {describe(hint)}, no _target_")
-        _check_target(key, value, classes or (nn.Module,), {})
+            raise ConfigError(f"{key}: give {expect or describe(hint)}, no _target_")
+        _check_target(key, value, classes or (nn.Module,), {}, expect)
         return
-    check_type(key, value, hint)
+    if not checks_itself:  # its own message knows the range, too
+        check_type(key, value, hint)
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, part in parts:
         _check_option(f"{key}.{name}" if isinstance(value, dict) else f"{key}[{name}]", part, Any)

@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, get_type_hints
 
 from aosa.errors import ConfigError
-from aosa.hints import describe, fits
+from aosa.hints import check_type, describe, fits
 from aosa.options import as_text, check_choice, full_key, is_number
 
 
@@ -104,8 +104,12 @@ def _check(key: str, value: object, kind: Any, about: Mapping[str, Any]) -> None
     if choices:
         owner, _, name = key.rpartition(".")
         check_choice(owner, **{name: (value, choices)})
-    elif not (fits(value, kind) and _is_within(value, low, high)):
-        raise ConfigError(f"{key}={as_text(value)}: give {about.get('expect') or _described(kind, low, high)}")
+        return
+    expect = about.get("expect")
+    if not expect and math.isinf(low):
+        check_type(key, value, kind)  # names a key within, and what to put in quotes
+    if not (fits(value, kind) and _is_within(value, low, high)):
+        raise ConfigError(f"{key}={as_text(value)}: give {expect or _described(kind, low, high)}")
 
 
 def _is_within(value: object, low: float, high: float) -> bool:

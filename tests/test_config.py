@@ -50,8 +50,15 @@ def test_every_stage_composes(stage):
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g in GROUPS for n in names(g)])
 def test_every_option_is_listed_and_nothing_else(group, name):
     config = composed(group, name)
-    # new_head is for the trainer alone: a head drawn at random explains nothing.
-    assert (set(config) - {"_target_"}) ^ options(config._target_) <= {"hint", "new_head"}
+    unlisted = {
+        "model": {
+            "hint",
+            "new_head",  # for the trainer alone: a head drawn at random explains nothing
+            *("layout", "output", "output_layout"),  # for networks of users' own (docs/extending.md)
+        }
+    }
+    assert set(config) - {"_target_"} <= options(config._target_) | {"hint"}
+    assert options(config._target_) - set(config) <= unlisted.get(group, set())
     if group == "model":
         for part in ("network", "spec"):
             assert set(config[part]) - {"_target_"} == options(config[part]._target_)
@@ -94,7 +101,7 @@ def test_metric_builds(name):
 
 @pytest.mark.parametrize("name", names("model"))
 def test_model_builds_with_random_weights(name, monkeypatch):
-    monkeypatch.setattr("aosa.models.settle", lambda network, spec: None)  # no forward pass is needed here
+    monkeypatch.setattr("aosa.models.settle", lambda network, spec, layout: None)  # no forward pass is needed here
     model = build(composed("model", name))
     assert isinstance(model, VideoModel)
     assert isinstance(model.spec, InputSpec)
@@ -177,8 +184,8 @@ def test_build_names_the_part_that_an_option_is_wrong_of():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("explainer.stride=null", "explainer.stride=null: give a value"),
-        ("model.spec.frames=null", "model.spec.frames=null: give a value"),
+        ("explainer.stride=null", "explainer.stride=null: give a whole number"),
+        ("model.spec.frames=null", "model.spec.frames=null: give a whole number"),
     ],
 )
 def test_null_is_refused_where_an_option_needs_a_value(override, message):

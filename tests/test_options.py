@@ -35,7 +35,7 @@ class Derived(Base):
 WRONG = [
     ("count", 0, "thing.count=0: give a whole number of at least 1"),
     ("count", 1.0, "thing.count=1.0: give a whole number"),
-    ("count", True, "thing.count=True: give a whole number"),
+    ("count", True, "thing.count=true: give a whole number"),
     ("count", "1", "thing.count=1: give a whole number"),
     ("count", None, "thing.count=null: give a whole number"),
     ("share", math.nan, "thing.share=nan: give a number from 0 to 1"),

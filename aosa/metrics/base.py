@@ -86,9 +86,7 @@ class Metric(Options, ABC):
             ConfigError: naming what is lacking.
         """
         if self.needs and dataset.annotated is not None and self.needs not in dataset.annotated:
-            raise ConfigError(
-                f"metric {type(self).__name__} needs {_NEEDED[self.needs]}, which no clip of {dataset.name} has"
-            )
+            raise ConfigError(f"metric={self.name} needs {_NEEDED[self.needs]}, which no clip of {dataset.name} has")
 
     @abstractmethod
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from aosa.clip import InputSpec
 from aosa.data.class_names import read_class_names
 from aosa.errors import CheckpointError, ConfigError
+from aosa.memory import is_out_of_memory
 from aosa.models.base import VideoModel, failed_pass
 from aosa.models.checkpoints import load_weights
 from aosa.rng import generator, key_seed
@@ -74,6 +75,8 @@ def build_model(
         try:
             settle(network, spec, layout)
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             x = torch.empty(1, 3, spec.frames, *spec.size, device="meta")
             raise ConfigError(f"model {name}: {failed_pass(x, layout, error)}") from error
     elif checkpoint is not None:

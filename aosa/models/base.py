@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aosa.clip import Clip, InputSpec, check_class_names
 from aosa.errors import AosaError, ConfigError
+from aosa.memory import is_out_of_memory
 from aosa.models.outputs import HEADS, OUTPUT_LAYOUTS, Ending, activate, as_rows, check_values, pick, sizes
 from aosa.options import check_choice, is_whole
 from aosa.rng import generator
@@ -216,9 +217,9 @@ class VideoModel:
             remark = check_values(rows, self.head, ending.of(rows), self.precision == "fp32")
         except ConfigError as error:
             raise ConfigError(f"model {self.name}: {error}") from None
-        except (AosaError, MemoryError, torch.OutOfMemoryError):
-            raise
         except Exception as error:
+            if isinstance(error, AosaError) or is_out_of_memory(error):
+                raise
             raise ConfigError(f"model {self.name}: {failed_pass(x, self.layout, error)}{self._mend(x)}") from error
         self._check_head(rows.shape[1])
         self._tried = True

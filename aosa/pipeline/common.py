@@ -26,11 +26,11 @@ from aosa.data.window import WindowOptions
 from aosa.errors import AosaError, CheckpointError, ConfigError, VideoError
 from aosa.explainers.base import Explainer
 from aosa.files import write_csv
-from aosa.hints import check_type
+from aosa.hints import check_type, fits
 from aosa.memory import is_out_of_memory, out_of_memory
 from aosa.metrics.base import Metric
 from aosa.models.base import MOST_CLIPS, PLAIN_CALL, VideoModel
-from aosa.options import check_choice, check_name, check_whole
+from aosa.options import LARGEST, as_text, check_choice, check_name, is_whole
 from aosa.pipeline.shareable import as_cell
 from aosa.pipeline.store import Folder, MapFolder, RecordFolder, digest
 from aosa.schema import SHA256, TEXT, Kind, index, optional
@@ -76,6 +76,7 @@ _KEYS: dict[str, Any] = {
     "list": bool,
     # benchmark
     "what": str | list[str],
+    "videos": list[str] | None,
     "repeats": int,
     "stride": int,
     "box": int,
@@ -86,6 +87,15 @@ _KEYS: dict[str, Any] = {
     "masks": int,
     "iterations": int,
     "memory_stride": int,
+}
+
+# Of those that all stages have: what would be right, where the type does not say it all, and the range of a number.
+_EXPECTED = {
+    "target": ("label, predicted, an index or a class name", -LARGEST, LARGEST),
+    "limit": ("a whole number of at least 1, or null", 1, LARGEST),
+    "threads": ("a whole number from 1 to 1024, or null", 1, 1024),
+    "seed": ("a whole number of at least 0", 0, LARGEST),
+    "batch_size": (f"auto or a whole number from 1 to {MOST_CLIPS}", 1, MOST_CLIPS),
 }
 
 _models: dict[str, VideoModel] = {}
@@ -105,6 +115,10 @@ def check_common(config: DictConfig) -> None:
         value = config[key]
         if isinstance(value, ListConfig | DictConfig):
             value = plain(value)
+        if key in _EXPECTED:
+            expect, low, high = _EXPECTED[str(key)]
+            if not fits(value, _KEYS[str(key)]) or (is_whole(value) and not low <= value <= high):
+                raise ConfigError(f"{key}={as_text(value)}: give {expect}")
         check_type(str(key), value, _KEYS[str(key)])
         if value == []:
             raise ConfigError(f"{key}=[]: name at least one")
@@ -114,14 +128,6 @@ def check_common(config: DictConfig) -> None:
         if key in config:
             folder_text(key, config[key], home=key == "data_root")
     check_choice("", precision=(config.get("precision", "fp32"), ("fp32", "bf16", "fp16")))
-    batch_size = None if config.get("batch_size") == "auto" else config.get("batch_size")
-    check_whole(
-        "",
-        batch_size=(batch_size, 1, MOST_CLIPS),
-        limit=(config.get("limit"), 1),
-        threads=(config.get("threads"), 1, 1024),
-        seed=(config.get("seed"), 0),
-    )
     if config.get("threads"):
         torch.set_num_threads(config.threads)
 

@@ -50,7 +50,10 @@ class AdaptiveMasks(Options):
 
     stride: int = option(8, "s, distance between anchors on the first frame, pixels; they lie at s/2 + k·s", low=1)
     box: int | tuple[int, int] = option(
-        16, "side of the box around an anchor, pixels, or (height, width)", low=1, expect="a side, or [height, width]"
+        16,
+        "side of the box around an anchor, pixels, or (height, width)",
+        low=1,
+        expect="a side, or [height, width], whole numbers of at least 1",
     )
     neighbours: int = option(3, "K, how many co-occurring masks are joined with each mask; 0 = none", low=0)
     similarity: str = option("cosine", "what co-occurs, from the displacements of all tubes", choices=SIMILARITIES)

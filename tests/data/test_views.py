@@ -115,7 +115,7 @@ def test_a_window_at_one_place_is_one_clip(window, views):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"clips": 0}, r"metric\.clips=0: give a whole number of at least 1, or all"),
+        ({"clips": 0}, r"metric\.clips=0: give a whole number from 1 to 1000, or all"),
         ({"clips": "some"}, r"metric\.clips=some"),
         ({"crops": 2}, r"metric\.crops=2: choose one of 1, 3"),
         ({"sampling": "random"}, r"metric\.sampling=random: choose one of uniform, dense"),

@@ -35,8 +35,12 @@ def clip() -> Clip:
 
 def test_the_map_is_that_of_the_public_code(model: VideoModel, clip: Clip) -> None:
     expected = F.interpolate(torch.from_numpy(REFERENCE)[None, None], size=clip.size, mode="trilinear")[0, 0]
+    with torch.backends.mkldnn.flags(enabled=False):
+        plain = EBR()(model, clip, 2).values
+    torch.testing.assert_close(plain, expected, rtol=0, atol=1e-5)
+    # oneDNN's convolutions are less exact on some processors, and each layer divides by what it finds.
     got = EBR()(model, clip, 2).values
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-3)
     other = EBR(output="logit")(model, clip, 2).values
     assert float(torch.corrcoef(torch.stack([got.flatten(), other.flatten()]))[0, 1]) < 0.9
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,8 @@ def clip() -> Clip:
     return whole
 
 
+DATA: Any = SimpleNamespace(name="data", annotated=None)  # a data set that says nothing of its annotations
+
 METRICS: list[Metric] = [
     DeletionInsertion(steps=4),
     MinimalMask(steps=4),
@@ -101,7 +104,7 @@ def test_every_explainer_and_metric_with_every_head(name: str, head: str) -> Non
             with pytest.raises(ConfigError, match="metric=deletion_insertion takes scores as they are"):
                 metric(model, clip(), saliency)
             continue
-        metric.check(model)
+        metric.check(model, DATA)
         record = metric(model, clip(), saliency)
         assert all(record[column] is None or np.isfinite(record[column]) for column in metric.columns)
 
@@ -114,7 +117,7 @@ def test_metrics_that_explain_anew_with_every_head(head: str) -> None:
     ratio = PreservationRatio(EP3D(iterations=1, sigma=5), areas=[0.5])
     if model.head == "identity":
         with pytest.raises(ConfigError, match=r"\(model\.head=identity\) are none"):
-            ratio.check(model)
+            ratio.check(model, DATA)
     else:
         assert ratio(model, clip(), saliency, 0)["min_preservation_ratio"] in (0.5, 1.0)
 

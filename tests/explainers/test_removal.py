@@ -348,8 +348,11 @@ def test_as_many_passes_as_samples_and_ends() -> None:
         ({"segmentation": "watershed"}, r"explainer\.segmentation=watershed: choose one of grid, slic"),
         ({"removal": "white"}, r"explainer\.removal=white: choose one of black, grey, region_mean, blur, inpaint"),
         ({"grid": (4, 7)}, r"explainer\.grid=\(4, 7\): give \[time, height, width\]"),
-        ({"grid": (0, 7, 7)}, r"explainer\.grid=0"),
-        ({"spacing": (0, 1, 1)}, r"explainer\.spacing=0"),
+        (
+            {"grid": (0, 7, 7)},
+            r"explainer\.grid=\(0, 7, 7\): give \[time, height, width\], whole numbers of at least 1",
+        ),
+        ({"spacing": (0, 1, 1)}, r"explainer\.spacing=\(0, 1, 1\): give \[time, height, width\], numbers above 0"),
         ({"keep": 1.5}, r"explainer\.keep=1\.5"),
         ({"samples": 0}, r"explainer\.samples=0"),
         ({"l1_reg": "bic"}, r"explainer\.l1_reg=bic"),
@@ -376,7 +379,7 @@ def test_a_clip_smaller_than_the_grid(explainer: Explainer) -> None:
     ("options", "message"),
     [
         ({"l1_reg": "bic"}, "l1_reg=bic: give null, aic, or a number of regions"),
-        ({"l1_reg": True}, "l1_reg=True: give null, aic"),
+        ({"l1_reg": True}, "l1_reg=true: give null, aic, or a number of regions"),
         ({"selection": "shapley", "summary": "mean"}, "summary=mean needs samples of equal weight"),
     ],
 )

@@ -44,4 +44,7 @@ def test_a_record_per_clip(explained, metric, options, column) -> None:
 def test_an_explainer_without_masks_is_refused_before_any_work(tmp_path) -> None:
     ended = run("evaluate", *common_options(tmp_path), "metric=preservation_ratio", "explainer=aosa")
     assert ended.status == 1
-    assert ended.err.startswith("error: metric=preservation_ratio needs an explainer that learns masks")
+    assert ended.err == (
+        "error: metric.explainer._target_=aosa.explainers.AOSA: give an explainer that learns masks: choose "
+        "explainer=ep3d, ep3d_evenly, ep3d_gaussian or step\n"
+    )

@@ -243,6 +243,7 @@ def test_failures_are_in_the_report_and_the_exit_status(home, stage, write_video
     (tmp_path / "videos" / "vertical" / "bad.avi").touch()
     text = (home / "configs" / "experiment" / "own.yaml").read_text()
     text = text.replace("dataset: moving_shapes", "dataset: video_folder").replace("[dataset.size=6]", "[]")
+    text = text.replace(", spatial_pointing, truth_score]", "]")  # which need boxes and the truth
     text = text.replace(", spatial_pointing, truth_score]", "]").replace("name: own", "name: folder")
     (home / "configs" / "experiment" / "folder.yaml").write_text(text)
     options = [f"data_root={quoted(str(tmp_path))}", f"output_root={quoted(str(tmp_path / 'out'))}"]
@@ -303,6 +304,7 @@ def test_no_video_that_can_be_used(home, stage, tmp_path):
     (tmp_path / "videos" / "vertical" / "bad.avi").touch()
     text = (home / "configs" / "experiment" / "own.yaml").read_text()
     text = text.replace("dataset: moving_shapes", "dataset: video_folder").replace("[dataset.size=6]", "[]")
+    text = text.replace(", spatial_pointing, truth_score]", "]")  # which need boxes and the truth
     (home / "configs" / "experiment" / "folder.yaml").write_text(text.replace("name: own", "name: folder"))
     options = [f"data_root={quoted(str(tmp_path))}", f"output_root={quoted(str(tmp_path / 'out'))}"]
     ended = stage("reproduce", "experiment=folder", *options)

@@ -91,7 +91,7 @@ def test_where_a_setting_runs_is_none_of_its_options(tmp_path):
 def test_a_failing_setting_does_not_stop_the_others(tmp_path):
     ended = run("sweep", *options(tmp_path, "explainer.relu=true,3,false"))
     assert ended.status == 1
-    assert "failed setting: explainer.relu=3: choose one of true, false" in ended.err
+    assert "failed setting: explainer.relu=3: give true or false" in ended.err
     assert len(table(tmp_path)) == 2
     # What failed is told only as long as it is part of the sweep.
     assert run("sweep", *options(tmp_path, "explainer.relu=true,false")).status == 0
@@ -181,7 +181,7 @@ def test_settings_in_processes_of_their_own(tmp_path, monkeypatch, package, laun
     ended = run("sweep", *options(tmp_path, *launcher, "explainer.relu=true,3"))
     # An error in another process is this one's too.
     assert ended.status == 1
-    assert "failed setting: explainer.relu=3: choose one of true, false" in ended.err
+    assert "failed setting: explainer.relu=3: give true or false" in ended.err
     assert [r["n"] for r in table(tmp_path)] == ["3"]
 
 
