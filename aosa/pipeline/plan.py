@@ -13,6 +13,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from aosa.clip import Clip
+from aosa.config import plain
 from aosa.data.choose import limited
 from aosa.errors import AosaError, MissingDataError, VideoError
 from aosa.explainers import Explainer
@@ -23,7 +24,6 @@ from aosa.pipeline.bench.passes import Pass, replay
 from aosa.pipeline.bench.timing import moving_texture, seconds
 from aosa.pipeline.common import Job, absent, choice
 from aosa.pipeline.experiment import Unit, folder, title_of
-from aosa.pipeline.store import canonical
 
 _ROOM = 4000  # bytes of a record with its times, about
 
@@ -150,7 +150,7 @@ def _print(all_units: list[Unit], config: DictConfig) -> list[str]:
 def _lines(all_units: list[Unit]) -> Iterator[Line]:
     places: dict[str, tuple[VideoModel, str, Rate]] = {}
     for unit in all_units:
-        key = canonical(OmegaConf.to_container(unit.job.config.model, resolve=True))
+        key = repr(plain(unit.job.config.model))
         if key not in places:
             model, lacking = model_of(unit.job)
             places[key] = model, lacking, measure_rate(model)
