@@ -70,7 +70,7 @@ def read_views(
     """
     path = as_video(path)
     if views.crops > 1 and spec.resize == "squash":
-        raise MissingDataError(f"metric.crops={views.crops}: with model.spec.resize=squash there is nothing to crop")
+        raise ConfigError(f"metric.crops={views.crops}: with model.spec.resize=squash there is nothing to crop")
     frames = count_frames(path)
     rows = window.several(frames, spec, str(path), listed_frames(path), views)
     shown = {i for row in rows for i in row}
@@ -177,7 +177,7 @@ class FileDataset(WindowOptions, VideoDataset):
         super().__post_init__()
         self.root = Path(self.root).expanduser()
         if not self.root.is_dir():
-            raise ConfigError(f"dataset.root={self.root}: no such folder")
+            raise MissingDataError(f"dataset.root={self.root}: no such folder")
         self.sampling = Window.of(self)
         self.model_classes = read_class_map(self.class_map)
         self.entries, self.problems = [], []

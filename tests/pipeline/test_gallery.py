@@ -60,7 +60,7 @@ def explained(tmp_path):
     """Config and units of two explainers, of which one lacks the map of the second of four clips."""
     config = compose("reproduce", ["experiment=demo", "threads=1", "device=cpu", "explainers=[grad_cam,random]"])
     config.output_root = str(tmp_path)
-    config.experiment.grids[0].overrides = ["dataset.size=4"]
+    config.experiment.overrides = ["dataset.size=4"]
     common = [f"output_root={tmp_path}", "threads=1", "device=cpu", "dataset.size=4"]
     for name in ("grad_cam", "random"):
         assert run("explain", *common, f"explainer={name}").status == 0

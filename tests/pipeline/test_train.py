@@ -316,7 +316,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 def test_a_frozen_backbone_stays_as_it_was(tmp_path: Path) -> None:
     train.run(config(tmp_path / "first"))
     start = load_file(folder(tmp_path / "first") / "best.safetensors")
-    cfg = config(tmp_path / "second", freeze="backbone", seed=1)
+    cfg = config(tmp_path / "second", freeze="backbone")
+    cfg.seed = 1
     cfg.checkpoint = str(folder(tmp_path / "first") / "best.safetensors")
     train.run(cfg)
     end = last(tmp_path / "second")
