@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from aosa.cli import STAGES
 from aosa.config import build, check, compose, config_dir, plain
 from aosa.data.base import VideoDataset
-from aosa.errors import ConfigError
+from aosa.errors import ConfigError, MissingDataError
 from aosa.explainers.base import Explainer
 from aosa.metrics import Accuracy, Metric
 from aosa.models import VideoModel
@@ -33,7 +34,7 @@ KINDS = {
     "tracking": Untracked,
 }
 # Where only their types are looked at: files, networks and packages of their own are needed to build them.
-UNBUILT = ("dataset", "model", "tracking")
+UNBUILT = ("model", "tracking")
 
 
 def leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -86,7 +87,10 @@ def test_part(group, name):
         if group == "model" and config.model.spec is not None:
             check(config.model, VideoModel)
             build(config.model.spec)
-        elif group in UNBUILT and name != "moving_shapes":
+        elif group == "dataset":
+            with suppress(MissingDataError):  # options are checked before the data is looked for
+                build(config.dataset, VideoDataset)
+        elif group in UNBUILT:
             extra = {"output_root": "out"} if group == "tracking" else {}
             check(config[group], KINDS[group], **extra)
         else:

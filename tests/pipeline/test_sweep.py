@@ -30,6 +30,15 @@ os.replace = dying
 """
 
 
+DIES = """
+import os
+from aosa.data.base import VideoDataset
+
+def die() -> VideoDataset:
+    os._exit(9)
+"""
+
+
 def options(folder: Path, *more: str) -> list[str]:
     return [*common_options(folder / "out"), "explainer=grad_cam", "dataset.size=3", "metric.steps=3", *more]
 
@@ -188,7 +197,7 @@ def test_settings_in_processes_of_their_own(tmp_path, monkeypatch, package, laun
 def test_a_process_that_dies_is_told(tmp_path):
     needs("hydra_joblib_launcher")
     # As the kernel ends it when memory is short, or a scheduler when time is up.
-    (tmp_path / "dying.py").write_text("import os\n\n\ndef die():\n    os._exit(9)\n")
+    (tmp_path / "dying.py").write_text(DIES)
     (tmp_path / "configs" / "dataset").mkdir(parents=True)
     (tmp_path / "configs" / "dataset" / "dying.yaml").write_text("_target_: dying.die\n")
     own = ["--config-dir", str(tmp_path / "configs"), "dataset=dying", "explainer.relu=true,false"]
