@@ -17,7 +17,7 @@ from aosa.errors import AosaError, ConfigError
 from aosa.memory import is_out_of_memory
 from aosa.models.outputs import HEADS, OUTPUT_LAYOUTS, Ending, activate, as_rows, check_values, pick, sizes
 from aosa.options import check_choice, is_whole
-from aosa.rng import generator
+from aosa.rng import generator, key_seed
 
 LAYOUTS = ("BCTHW", "BTCHW")
 # How most networks are called and read; an identity holds what differs, so that a new option changes no older one.
@@ -154,6 +154,7 @@ class VideoModel:
         x = (noise - mean) / std
         cuda = [self.device] if self.device.type == "cuda" else []
         with self.frozen(), torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(key_seed("trial"))  # a dropout that stays on shows itself in every process or in none
             alone, remark = self._first_pass(x[:1])
             together, _ = self._first_pass(x if self.batch_size > 1 else x[:1])
             if not self._same(alone, together[:1]):
