@@ -12,7 +12,7 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.errors import AosaError
 from aosa.explainers.base import Passes
-from aosa.fields import option
+from aosa.fields import Options, option
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
 from aosa.removal.fills import FILLS, make_fill
@@ -23,7 +23,22 @@ RANKINGS = ("clip", "frame")
 
 
 @dataclass
-class DeletionInsertion(Metric):
+class RankOptions(Options):
+    """How a map orders the voxels of a clip."""
+
+    ranking: str = option(
+        "clip", "order voxels over the whole clip, or within each frame (all frames advance together)", choices=RANKINGS
+    )
+    top: float | None = option(
+        None,
+        "rank only the voxels that make up this share of the map's positive importance; None = all",
+        low=0,
+        high=1,
+    )
+
+
+@dataclass
+class DeletionInsertion(RankOptions, Metric):
     """Areas under the class probability as the most important voxels are deleted from, or inserted into, a clip.
 
     Petsiuk et al. 2018, in 28 steps as AOSA's papers (journal IV-B): voxels of the whole clip (all channels of a
@@ -43,15 +58,6 @@ class DeletionInsertion(Metric):
     steps: int = option(28, "number of equal steps", low=1)
     deletion: str = option("constant", "what replaces deleted voxels", choices=FILLS)
     insertion: str = option("blur", "what voxels not yet inserted show", choices=FILLS)
-    ranking: str = option(
-        "clip", "order voxels over the whole clip, or within each frame (all frames advance together)", choices=RANKINGS
-    )
-    top: float | None = option(
-        None,
-        "rank only the voxels that make up this share of the map's positive importance; None = all",
-        low=0,
-        high=1,
-    )
 
     def schema(self) -> dict[str, Kind]:
         curve = listing(NUMBER, self.steps + 1)

@@ -15,7 +15,7 @@ from aosa.errors import ConfigError
 from aosa.explainers.base import Passes
 from aosa.fields import option
 from aosa.metrics.base import Metric
-from aosa.metrics.deletion_insertion import RANKINGS, ranks, top_importance
+from aosa.metrics.deletion_insertion import RankOptions, ranks, top_importance
 from aosa.models.base import VideoModel
 from aosa.options import SHARES, check_shares
 from aosa.removal.fills import FILLS, make_fill
@@ -26,7 +26,7 @@ THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass
-class MinimalMask(Metric):
+class MinimalMask(RankOptions, Metric):
     """The smallest share of voxels whose deletion brings the class probability down to a threshold, or whose insertion
     brings it up to it.
 
@@ -60,15 +60,6 @@ class MinimalMask(Metric):
     steps: int = option(100, "the resolution of the shares", low=1)
     deletion: str = option("black", "what replaces deleted voxels", choices=FILLS)
     insertion: str = option("black", "what voxels not yet inserted show", choices=FILLS)
-    ranking: str = option(
-        "clip", "order voxels over the whole clip, or within each frame (all frames advance together)", choices=RANKINGS
-    )
-    top: float | None = option(
-        None,
-        "rank only the voxels that make up this share of the map's positive importance; None = all",
-        low=0,
-        high=1,
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

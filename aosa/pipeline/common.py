@@ -84,8 +84,6 @@ _KEYS: dict[str, Any] = {
     "model_repeats": int,
     "reference": str | None,
     "explainer_repeats": int,
-    "masks": int,
-    "iterations": int,
     "memory_stride": int,
 }
 
