@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from aosa.data.window import Window
     from aosa.models import load_model
     from aosa.models.base import VideoModel
-    from aosa.pipeline.store import load_map, save_map
     from aosa.report.overlay import contact_sheet, overlay
     from aosa.saliency import SaliencyMap
+    from aosa.store.maps import load_map, save_map
 
 try:
     __version__ = version("aosa")
@@ -55,10 +55,10 @@ _HOMES = {
     "Window": "aosa.data.window",
     "contact_sheet": "aosa.report.overlay",
     "load_clip": "aosa.data",
-    "load_map": "aosa.pipeline.store",
+    "load_map": "aosa.store.maps",
     "load_model": "aosa.models",
     "overlay": "aosa.report.overlay",
-    "save_map": "aosa.pipeline.store",
+    "save_map": "aosa.store.maps",
 }
 
 

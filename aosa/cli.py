@@ -29,6 +29,7 @@ STAGES = (
     "prepare",
     "explain",
     "evaluate",
+    "accuracy",
     "tabulate",
     "reproduce",
     "explain_video",
@@ -50,7 +51,7 @@ def main(stage: str) -> None:
     # The folder of the scripts comes first there, and its names (tabulate) would hide packages.
     sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(sys.argv[0]).resolve().parent]
     wants_traceback = os.environ.get(_FULL) == "1"
-    module = importlib.import_module(f"aosa.pipeline.{stage}")
+    module = importlib.import_module(f"aosa.stages.{stage}")
     codes: list[int] = []
 
     @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=stage)

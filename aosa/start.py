@@ -22,7 +22,7 @@ def main(stage: str) -> None:
     exit status then is 130 or 143. A reader that goes away (``| head``) ends it quietly with 141.
     """
     _handle(_end)  # there is nothing to tidy up yet
-    _exit_as(lambda: _cli(f"aosa.pipeline.{stage}").main(stage))
+    _exit_as(lambda: _cli(f"aosa.stages.{stage}").main(stage))
 
 
 def entry() -> None:

@@ -15,8 +15,8 @@ from aosa.data.moving_shapes import CLASS_NAMES, MovingShapes
 from aosa.models import load_model, randomise
 from aosa.models.base import VideoModel
 from aosa.models.r3d_tiny import R3DTiny
-from aosa.pipeline.train import accuracy
 from aosa.rng import generator
+from aosa.stages.train import accuracy
 
 CHANCE = 1 / len(CLASS_NAMES)
 CLIPS = 1800

@@ -427,7 +427,7 @@ def scratch(folder: str | None) -> Iterator[Path]:
 def main() -> None:
     options = dict(argument.split("=", 1) for argument in sys.argv[1:])
     os.environ["OMP_NUM_THREADS"] = "1"
-    for module in ("aosa.cli", *(f"aosa.pipeline.{script}" for script, _ in STAGES.values())):
+    for module in ("aosa.cli", *(f"aosa.stages.{script}" for script, _ in STAGES.values())):
         importlib.import_module(module)
     start = time.monotonic()
     with scratch(options.get("FOLDER")) as folder:

@@ -16,7 +16,6 @@ import numpy as np
 
 from aosa import cli
 from aosa.config import quoted
-from aosa.pipeline import common
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -75,9 +74,7 @@ class Ended:
 
 
 def run(stage: str, *overrides: str) -> Ended:
-    """``python scripts/<stage>.py <overrides>`` in this process; nothing is kept from the run before."""
-    common._models.clear()
-    common._datasets.clear()
+    """``python scripts/<stage>.py <overrides>`` in this process."""
     out, err = io.StringIO(), io.StringIO()
     status = 0
     with (

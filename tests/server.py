@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
 def serving() -> Iterator[Server]:
     """A server that is asked without a proxy, and asked again at once."""
     server = Server()
-    with mock.patch.dict(os.environ, no_proxy="*"), mock.patch("aosa.fetch.PAUSE", 0.0):
+    with mock.patch.dict(os.environ, no_proxy="*"), mock.patch("aosa.downloads.fetch.PAUSE", 0.0):
         yield server
     server.shutdown()
     server.server_close()

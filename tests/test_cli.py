@@ -115,7 +115,7 @@ def test_environment_is_left_as_it_was(monkeypatch, tmp_path):
 
 
 def test_a_bug_is_told_as_one(monkeypatch, tmp_path):
-    from aosa.pipeline import explain as stage
+    from aosa.stages import explain as stage
 
     def broken(config: object) -> int:
         raise ZeroDivisionError("division by zero")

@@ -14,11 +14,12 @@ from aosa.cli import STAGES
 from aosa.clip import InputSpec
 from aosa.config import build, compose, config_dir
 from aosa.data.base import VideoDataset
+from aosa.engine.accuracy import Accuracy
 from aosa.errors import ConfigError
+from aosa.experiment.grid import Experiment
 from aosa.explainers.base import Explainer
-from aosa.metrics import Accuracy, Metric
+from aosa.metrics.base import Metric
 from aosa.models import VideoModel, load_model
-from aosa.pipeline.experiment import units
 from tests.running import NETWORK, own_configs
 
 GROUPS = ("dataset", "model", "explainer", "metric")
@@ -94,7 +95,7 @@ def test_explainer_builds_with_the_options_of_its_config(name):
 def test_metric_builds(name):
     explainer = ["explainer=step"] if name == "preservation_ratio" else []  # one that learns masks
     metric = build(compose("evaluate", [f"metric={name}", *explainer]).metric)
-    assert isinstance(metric, Metric | Accuracy)
+    assert isinstance(metric, Metric)
     assert metric.columns
     assert set(metric.columns.values()) <= {"higher", "lower"}
 
@@ -149,12 +150,14 @@ def test_dataset_that_is_not_there_names_the_key(tmp_path, name):
 def test_experiment_composes_and_its_parts_build(name):
     config = compose("reproduce", [f"experiment={name}", "checkpoint=random"])
     assert config.experiment.name == name
-    everything = list(units(config))
-    assert everything
-    for unit in everything:
+    experiment = Experiment(config)
+    assert experiment.sites
+    for site in experiment.sites:
+        assert isinstance(site.accuracy, Accuracy)
+    for unit in experiment.units:
         assert isinstance(unit.job.explainer, Explainer)
         for metric in unit.metrics:
-            assert isinstance(unit.metric(metric), Metric | Accuracy)
+            assert isinstance(unit.metric(metric), Metric)
 
 
 def test_what_the_interpolations_give_reaches_the_parts():

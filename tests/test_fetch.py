@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from aosa import fetch as module
+from aosa.downloads.fetch import alone, check_address, fetch, readable
 from aosa.errors import AosaError, ConfigError
-from aosa.fetch import alone, check_address, fetch, readable
 from tests.server import Served, Server, serving
 
 CONTENT = bytes(i * 7 % 251 for i in range(50_000))

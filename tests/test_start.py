@@ -43,7 +43,7 @@ os.replace = replacing
 """
 TIDYING = "import atexit, threading\natexit.register(stop)\nthreading._register_atexit(stop)\n"
 IN_A_POOL = """
-from aosa.pipeline import prepare
+from aosa.stages import prepare
 usual = prepare.probe
 prepare.probe = lambda path: (stop(), usual(path))[1]
 """
@@ -103,7 +103,7 @@ def test_scripts_and_the_command_begin_with_what_signals_mean():
 
 
 def test_interrupted_work_of_a_stage(monkeypatch, tmp_path):
-    from aosa.pipeline import explain as stage
+    from aosa.stages import explain as stage
 
     def interrupted(config: object) -> int:
         raise KeyboardInterrupt
@@ -134,7 +134,7 @@ def test_out_of_memory_ends_the_batch_and_names_what_to_set(tmp_path, monkeypatc
 
 
 def test_a_folder_removed_meanwhile_is_told(tmp_path, monkeypatch):
-    from aosa.pipeline import store
+    from aosa.store import maps as store
 
     usual, made = store.save_map, []
 

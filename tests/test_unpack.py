@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from aosa import unpack as module
+from aosa.downloads.fetch import alone
+from aosa.downloads.unpack import Member, check_members, parse_bsdtar, parse_unrar, unpack
 from aosa.errors import AosaError
-from aosa.fetch import alone
-from aosa.unpack import Member, check_members, parse_bsdtar, parse_unrar, unpack
 from tests.archives import FILE, FOLDER, LINK, Members, write_rar, write_zip
 from tests.helpers import needs
 from tests.running import snapshot

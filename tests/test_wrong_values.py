@@ -15,12 +15,14 @@ from aosa.cli import STAGES
 from aosa.config import build, check, compose, config_dir, plain
 from aosa.data.base import VideoDataset
 from aosa.errors import ConfigError, MissingDataError
+from aosa.experiment import grid
+from aosa.experiment.grid import Experiment
 from aosa.explainers.base import Explainer
-from aosa.metrics import Accuracy, Metric
+from aosa.metrics.base import Metric
 from aosa.models import VideoModel
-from aosa.pipeline import benchmark, experiment, reproduce, train
-from aosa.pipeline.common import check_common
-from aosa.pipeline.dashboards import Untracked
+from aosa.stages import benchmark, reproduce, train
+from aosa.stages.keys import check_common
+from aosa.tracking.dashboards import Untracked
 
 # What no key takes.
 NEVER = [math.nan, math.inf, -math.inf, 10**30, {"_target_": "os.system", "command": "exit 3"}, [[math.nan]]]
@@ -30,7 +32,7 @@ KINDS = {
     "dataset": VideoDataset,
     "model": VideoModel,
     "explainer": Explainer,
-    "metric": (Metric, Accuracy),
+    "metric": (Metric,),
     "tracking": Untracked,
 }
 # Where only their types are looked at: files, networks and packages of their own are needed to build them.
@@ -127,11 +129,11 @@ GRID = ("dataset", "models", "explainers", "metrics", "overrides", "explainer_op
 @pytest.mark.parametrize("key", [*leaves(compose("tabulate").experiment), *(f"grids.0.{key}" for key in GRID)])
 def test_key_of_an_experiment(key, monkeypatch):
     once = cache(lambda stage, overrides: compose(stage, overrides))
-    monkeypatch.setattr(experiment, "compose", lambda stage, overrides: once(stage, tuple(overrides)).copy())
+    monkeypatch.setattr(grid, "compose", lambda stage, overrides: once(stage, tuple(overrides)).copy())
     small = {"dataset": "moving_shapes", "models": ["r3d_tiny"], "explainers": ["random"], "metrics": ["truth_score"]}
     config = changed(compose("reproduce"), "experiment.grids", [small])
 
     def use(config: DictConfig) -> None:
-        reproduce._check(config, list(experiment.units(config)))
+        reproduce._check(Experiment(config))
 
     judge(config, f"experiment.{key}", use, said=key.rpartition(".")[2])

@@ -157,10 +157,12 @@ def make_map(explainer: str, options: list[str], model: VideoModel, clip: Clip) 
 
 
 def make_record(metric: str, options: list[str], model: VideoModel, clip: Clip, saliency: Tensor) -> dict[str, object]:
+    if metric == "accuracy":
+        return build(compose("accuracy").accuracy)(model, [clip], clip.label)
     explainer = METRIC_EXPLAINER.get(metric, "random")
     overrides = [f"metric={metric}", f"explainer={explainer}", *(f"explainer.{o}" for o in cheap(explainer))]
     made = build(compose("evaluate", [*overrides, *(f"metric.{o}" for o in options)]).metric)
-    return made(model, [clip], clip.label) if metric == "accuracy" else made(model, clip, saliency, clip.label)
+    return made(model, clip, saliency, clip.label)
 
 
 def make_logits(model: VideoModel, clip: Clip) -> Tensor:

@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from aosa.clip import Clip, InputSpec
-from aosa.data.image_range import ImageRange
 from aosa.errors import ConfigError
-from aosa.options import check_choice, check_range, is_whole
+from aosa.fields import Options, option
+from aosa.options import check_range, is_whole
+from aosa.video.image_range import ImageRange
 
 _MOST_VIEWS = 1000  # windows of one video; published accuracies have 10
 
@@ -76,32 +77,38 @@ class View:
             raise ConfigError(f"view.zoom={self.zoom}: give a number above 0, at most 1")
 
 
-@dataclass(frozen=True)
-class Views:
+@dataclass
+class Views(Options):
     """The clips and crops of one video whose predictions are averaged.
-
-    Args:
-        clips: 1 = the data set's own window; n = n windows evenly spaced from the video's earliest to its latest
-            (mmaction2's ``SampleFrames`` in its test mode); ``all`` = every window of those that lie side by side,
-            the last filled up by repeating it (3D-ResNets' inference).
-        crops: 1 = the centre; 3 = both ends and the centre of the longer side (mmaction2's ``ThreeCrop``).
-        sampling: ``uniform``, or ``dense``: n starts rounded down, of a range that ends T·interval frames before the
-            end of the video (mmaction2's ``DenseSampleFrames`` in its test mode).
 
     Raises:
         ConfigError: a value out of range.
     """
 
-    clips: int | str = 1
-    crops: int = 1
-    sampling: str = "uniform"
+    owner: ClassVar[str] = "accuracy"
+
+    clips: int | str = option(
+        1,
+        "1 = the data set's own window; n = n windows evenly spaced from the video's earliest to its latest "
+        "(mmaction2's SampleFrames in its test mode); all = every window of those that lie side by side, the last "
+        "filled up by repeating it (3D-ResNets' inference)",
+    )
+    crops: int = option(
+        1, "1 = the centre; 3 = both ends and the centre of the longer side (mmaction2's ThreeCrop)", choices=(1, 3)
+    )
+    sampling: str = option(
+        "uniform",
+        "uniform, or dense: n starts rounded down, of a range that ends T·interval frames before the end of the video "
+        "(mmaction2's DenseSampleFrames in its test mode)",
+        choices=("uniform", "dense"),
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.clips != "all" and not (is_whole(self.clips) and 1 <= self.clips <= _MOST_VIEWS):
-            raise ConfigError(f"metric.clips={self.clips}: give a whole number from 1 to {_MOST_VIEWS}, or all")
-        check_choice("metric", crops=(self.crops, (1, 3)), sampling=(self.sampling, ("uniform", "dense")))
+            raise ConfigError(f"accuracy.clips={self.clips}: give a whole number from 1 to {_MOST_VIEWS}, or all")
         if self.sampling == "dense" and self.clips in (1, "all"):
-            raise ConfigError(f"metric.sampling=dense with metric.clips={self.clips}: give at least 2 clips")
+            raise ConfigError(f"accuracy.sampling=dense with accuracy.clips={self.clips}: give at least 2 clips")
 
     def __str__(self) -> str:
         clips = f"{self.clips} clip{'s' * (self.clips != 1)}"
@@ -134,7 +141,7 @@ class VideoDataset(ABC):
     @abstractmethod
     def load(self, entry: Entry, spec: InputSpec, view: View | None = None) -> Clip:
         """Decode one entry at the spec's size. The clip's ``class_name`` is set, its ``label`` is not:
-        that depends on the model (see `aosa.pipeline.common.Job.load`).
+        that depends on the model (see `aosa.engine.job.Job.load`).
 
         Raises:
             VideoError: the video cannot be used; the message names the file and the reason.
@@ -146,8 +153,10 @@ class VideoDataset(ABC):
         Raises:
             ConfigError: naming the key; a data set has but one view by default.
         """
-        if views != Views():
-            raise ConfigError(f"metric.clips={views.clips}, metric.crops={views.crops}: {self.name} has one view only")
+        if (views.clips, views.crops) != (1, 1):
+            raise ConfigError(
+                f"accuracy.clips={views.clips}, accuracy.crops={views.crops}: {self.name} has one view only"
+            )
 
     def load_views(self, entry: Entry, spec: InputSpec, views: Views) -> Iterator[Clip]:
         """The clips of several views of one entry, decoded once; crops vary fastest.

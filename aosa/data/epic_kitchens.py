@@ -21,11 +21,11 @@ from aosa.data.choose import Choice
 from aosa.data.class_map import check_classes
 from aosa.data.epic_lists import Segment, read_classes
 from aosa.data.files import FileDataset
-from aosa.data.image_range import ImageRange
-from aosa.data.images import find_series
 from aosa.data.preprocess import Geometry
 from aosa.errors import MissingDataError
 from aosa.fields import fixed, option
+from aosa.video.image_range import ImageRange
+from aosa.video.images import find_series
 
 _IMAGE = "frame_{:010d}.jpg"
 _FOLDER = re.compile(r"(?:(?P<before>.+)-)?(?P<video>P\d{2,3}_\d{2,3})_(?P<uid>\d+)(?:-(?P<after>.+))?")

@@ -14,13 +14,13 @@ import numpy as np
 from aosa.clip import Clip, InputSpec
 from aosa.data.base import Entry, VideoDataset, View, Views
 from aosa.data.class_map import read_class_map
-from aosa.data.decode import count_frames, pick_frames, probe
-from aosa.data.image_range import ImageRange, as_video
 from aosa.data.preprocess import Geometry
-from aosa.data.video_file import file_stat
 from aosa.data.window import Window, WindowOptions
 from aosa.errors import ConfigError, MissingDataError, VideoError
 from aosa.fields import option
+from aosa.video.decode import count_frames, pick_frames, probe
+from aosa.video.image_range import ImageRange, as_video
+from aosa.video.video_file import file_stat
 
 
 def read_clip(
@@ -70,7 +70,7 @@ def read_views(
     """
     path = as_video(path)
     if views.crops > 1 and spec.resize == "squash":
-        raise ConfigError(f"metric.crops={views.crops}: with model.spec.resize=squash there is nothing to crop")
+        raise ConfigError(f"accuracy.crops={views.crops}: with model.spec.resize=squash there is nothing to crop")
     frames = count_frames(path)
     rows = window.several(frames, spec, str(path), listed_frames(path), views)
     shown = {i for row in rows for i in row}

@@ -16,8 +16,8 @@ from aosa.data.files import FileDataset
 from aosa.data.tables import read_json, read_lines
 from aosa.data.video_folder import video_stem
 from aosa.errors import ConfigError, MissingDataError
-from aosa.evenly import evenly
 from aosa.fields import option
+from aosa.subsample import subsample
 
 _JSON_SUBSETS = {"train": "training", "test": "validation"}
 
@@ -125,7 +125,7 @@ class UCF101(FileDataset):
                 entry = Entry(_id(path), class_name, self.root / path.parent / file, _group(class_name, _stem(path)))
                 found.setdefault(class_name, []).append(entry)
         for entries in found.values():
-            self.entries += evenly(entries, self.limit_per_class or len(entries))
+            self.entries += subsample(entries, self.limit_per_class or len(entries))
         if not self.entries:
             first = f"; the first is looked for as {path}" if number else first_of(self.problems)
             raise MissingDataError(

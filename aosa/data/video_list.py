@@ -14,7 +14,6 @@ from aosa.data.base import Entry, Problem, View, Views, first_of
 from aosa.data.choose import Choice
 from aosa.data.class_map import check_classes
 from aosa.data.class_names import read_class_names
-from aosa.data.decode import frame_rate
 from aosa.data.files import FileDataset, read_clip, read_views
 from aosa.data.part_window import PartWindow
 from aosa.data.path_lists import DELIMITERS, Reading, Row, read_list
@@ -23,6 +22,7 @@ from aosa.data.video_folder import video_stem
 from aosa.data.window import Window
 from aosa.errors import ConfigError, MissingDataError, VideoError
 from aosa.fields import option
+from aosa.video.decode import frame_rate
 
 _NUMBER = re.compile(r"(-?[0-9]+)(?:\.0+)?")
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from aosa.clip import MOST_INTERVAL, InputSpec
 from aosa.data.base import Views
-from aosa.data.decode import VideoInfo, describe_damage
 from aosa.errors import ConfigError, VideoError
 from aosa.fields import Checked, option
 from aosa.options import as_text, full_key
+from aosa.video.decode import VideoInfo, describe_damage
 
 
 @dataclass(kw_only=True)
@@ -69,7 +69,7 @@ class Window(WindowOptions):
     is left out at the beginning. Segments have no interval.
 
     ``damaged_videos="use"``: frames keep their places, so that boxes and segments still fit: a lost one (see
-    `aosa.data.decode.VideoInfo`) is replaced by the one that decodes before it, or after it at the video's beginning.
+    `aosa.video.decode.VideoInfo`) is replaced by the one that decodes before it, or after it at the video's beginning.
 
     Raises:
         ConfigError: see `WindowOptions`.
@@ -151,9 +151,11 @@ class Window(WindowOptions):
             return
         if self.window in ("start", "index"):
             key = self._key("window")
-            raise ConfigError(f"metric.clips={views.clips}: {key}={self.window} is one clip of a video; give centre")
+            raise ConfigError(f"accuracy.clips={views.clips}: {key}={self.window} is one clip of a video; give centre")
         if self.window == "segments" and (views.clips == "all" or views.sampling == "dense"):
-            raise ConfigError(f"metric.clips={views.clips}, metric.sampling={views.sampling}: not with window=segments")
+            raise ConfigError(
+                f"accuracy.clips={views.clips}, accuracy.sampling={views.sampling}: not with window=segments"
+            )
 
     def several(
         self, frames: int, spec: InputSpec, video: str, listed: int | None, views: Views

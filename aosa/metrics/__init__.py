@@ -1,6 +1,5 @@
 """The metrics: one metric, one file."""
 
-from aosa.metrics.accuracy import Accuracy
 from aosa.metrics.base import Metric
 from aosa.metrics.deletion_insertion import DeletionInsertion
 from aosa.metrics.minimal_mask import MinimalMask
@@ -11,7 +10,6 @@ from aosa.metrics.temporal_pointing import TemporalPointing
 from aosa.metrics.truth_score import TruthScore
 
 __all__ = [
-    "Accuracy",
     "DeletionInsertion",
     "Metric",
     "MinimalMask",

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from aosa.clip import Clip
 from aosa.errors import AosaError
-from aosa.evenly import evenly
 from aosa.files import whole_file
 from aosa.saliency import SaliencyMap, as_array
+from aosa.subsample import subsample
 
 Pixels = NDArray[np.uint8]
 Values = SaliencyMap | Tensor | NDArray[Any]  # T×H×W, larger = more important
@@ -209,7 +209,7 @@ def _sheet(rows: Mapping[str, Pixels], columns: int, title: str | None) -> Pixel
     if columns < 1:
         raise AosaError(f"columns={columns}: must be at least 1")
     count, height, width = next(iter(rows.values())).shape[:3]
-    chosen = evenly(range(count), columns)
+    chosen = subsample(range(count), columns)
     text, head = load_font(_TEXT), load_font(_HEAD, bold=True)
     cell_h, cell_w = _CELL, max(1, round(_CELL * width / height))
     margin = 24

@@ -15,12 +15,12 @@ from aosa.clip import InputSpec
 from aosa.config import compose
 from aosa.data import load_clip
 from aosa.data.base import Views
-from aosa.data.decode import count_frames, describe_damage, probe, read_frames
 from aosa.data.files import read_clip, read_views
 from aosa.data.video_folder import VideoFolder
 from aosa.data.window import Window
 from aosa.errors import VideoError
-from aosa.pipeline import prepare
+from aosa.stages import prepare
+from aosa.video.decode import count_frames, describe_damage, probe, read_frames
 from tests.videos import copy, encode, packets, scene, spoil
 
 FRAMES = scene(24, 96, 128)

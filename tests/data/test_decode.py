@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from aosa.data.decode import count_frames, probe, read_frames
 from aosa.errors import VideoError
+from aosa.video.decode import count_frames, probe, read_frames
 
 
 def noise(frames: int = 6, height: int = 32, width: int = 48) -> np.ndarray:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from aosa.data.decode import count_frames, probe, read_frames
-from aosa.data.image_range import ImageRange
 from aosa.errors import VideoError
+from aosa.video.decode import count_frames, probe, read_frames
+from aosa.video.image_range import ImageRange
 
 
 @pytest.fixture

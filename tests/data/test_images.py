@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aosa.data.decode import count_frames, read_frames
-from aosa.data.images import _said, find_series, list_images, read_image
 from aosa.errors import VideoError
+from aosa.video.decode import count_frames, read_frames
+from aosa.video.images import _said, find_series, list_images, read_image
 
 
 def picture(height: int = 24, width: int = 32) -> np.ndarray:

@@ -19,11 +19,11 @@ import pytest
 
 from aosa.clip import InputSpec
 from aosa.data import video_file
-from aosa.data.decode import count_frames, frame_rate, pick_frames, probe, read_frames
 from aosa.data.files import content_digest, read_clip
 from aosa.data.preprocess import Geometry
-from aosa.data.video_file import VideoFile
 from aosa.errors import VideoError
+from aosa.video.decode import count_frames, frame_rate, pick_frames, probe, read_frames
+from aosa.video.video_file import VideoFile
 from tests.videos import INTERLACED, encode, scene, set_matrix
 
 FIELDS = {"flags": INTERLACED}
@@ -318,7 +318,7 @@ def test_frames_out_of_reason_are_refused_before_they_are_allocated(tmp_path):
 # KiB by which a probe raises the peak of the process's memory, and what it says.
 PEAK = """
 import resource, sys
-from aosa.data.decode import probe
+from aosa.video.decode import probe
 from aosa.errors import VideoError
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:

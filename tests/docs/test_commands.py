@@ -27,10 +27,11 @@ import yaml
 import aosa
 from aosa import cli
 from aosa.config import build, compose
+from aosa.experiment import plan
+from aosa.experiment.grid import Experiment
 from aosa.explainers import Explainer
 from aosa.explainers.base import Passes
-from aosa.pipeline import benchmark, explain_video, plan
-from aosa.pipeline.experiment import units
+from aosa.stages import benchmark, explain_video
 from tests.docs.commands import PAGES, Command, commands, fences, parse
 from tests.running import ROOT, run
 
@@ -69,8 +70,8 @@ def planned(monkeypatch, networks) -> None:
     """Plans are drawn up, and their clocks left out: the explainer is asked whether it fits, and not tried."""
     build_model = plan.model_of
 
-    def model_of(job: plan.Job) -> tuple[aosa.VideoModel, str]:
-        key = repr(job.config.model)
+    def model_of(place: plan.Place) -> tuple[aosa.VideoModel, str]:
+        key = repr(place.config.model)
         if key not in networks:
             # No number is looked at, so none is drawn.
             drawn = {n: lambda tensor, *_, **__: tensor for n in vars(torch.nn.init) if re.fullmatch(r"[a-z]\w*_", n)}
@@ -80,7 +81,7 @@ def planned(monkeypatch, networks) -> None:
                 mock.patch.object(aosa.VideoModel, "trial", lambda model: vars(model).update(_tried=True)),
                 mock.patch.multiple(torch.nn.init, **drawn),
             ):
-                networks[key] = build_model(job)
+                networks[key] = build_model(place)
         return networks[key]
 
     def explaining(explainer: Explainer, model: aosa.VideoModel, *_: object) -> plan.Cost:
@@ -204,8 +205,8 @@ def one_of_each(overrides: list[str]) -> list[str]:
     name = next((word.partition("=")[2] for word in overrides if word.startswith("experiment=")), "demo")
     if not (ROOT / "configs" / "experiment" / f"{name}.yaml").is_file():
         return []
-    first = next(units(compose("reproduce", [f"experiment={name}"])))
-    named = {"models": first.model, "explainers": first.explainer}
+    experiment = Experiment(compose("reproduce", [f"experiment={name}"]))
+    named = {"models": experiment.sites[0].model, "explainers": experiment.explainers[0]}
     return [f"{key}=[{one}]" for key, one in named.items() if one and not sets(overrides, key)]
 
 
@@ -219,12 +220,12 @@ def quick(name: str, overrides: list[str]) -> bool:
     given = dict(word.partition("=")[::2] for word in overrides)
     if name == "download":
         return not sets(overrides, "weights", "dataset")
-    if name not in ("explain", "evaluate", "explain_video", "prepare", "sweep"):
+    if name not in ("explain", "evaluate", "accuracy", "explain_video", "prepare", "sweep"):
         return False
     dataset = given.get("dataset", "ucf101" if name == "prepare" else "moving_shapes")
     there = dataset == "moving_shapes" or given.get("dataset.root") == "clips" or name == "explain_video"
     light = given.get("model", "r3d_tiny") == "r3d_tiny" or given.get("checkpoint") == "random"
-    brief = light and (given.get("metric") == "accuracy" or given.get("explainer") in QUICK)
+    brief = light and (name == "accuracy" or given.get("explainer") in QUICK)
     return there and (name == "prepare" or brief)
 
 

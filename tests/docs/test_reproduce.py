@@ -13,15 +13,15 @@ import pytest
 from omegaconf import DictConfig
 from torch import nn
 
+from aosa.bench.timing import moving_texture
 from aosa.clip import InputSpec
 from aosa.config import build, compose
 from aosa.data.ucf101_24 import UCF10124
+from aosa.experiment.grid import Experiment, Unit
 from aosa.explainers import EBR, OSA, Explainer
 from aosa.explainers.base import Passes
 from aosa.explainers.cam import CAM
 from aosa.models.base import VideoModel
-from aosa.pipeline.bench.timing import moving_texture
-from aosa.pipeline.experiment import Unit, units
 from aosa.report.tables import paper_values
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ class Cost(NamedTuple):
 
 @cache
 def grid(experiment: str) -> list[Unit]:
-    return list(units(compose("reproduce", [f"experiment={experiment}"])))
+    return Experiment(compose("reproduce", [f"experiment={experiment}"])).units
 
 
 @cache
@@ -116,8 +116,6 @@ def cost(unit: Unit) -> Cost:
             scoring += len(metric.areas) * explainer.iterations
         elif name == "sanity":
             scoring += len(metric.stages) * forward
-        elif name == "accuracy":
-            scoring += 1
     return Cost(forward, backward, scoring)
 
 

@@ -13,7 +13,7 @@ import torch
 
 import aosa
 from aosa.models.r3d50 import R3D50
-from aosa.pipeline.store import load_map
+from aosa.store.maps import load_map
 from tests.running import ROOT, common_options, own_configs
 
 pytestmark = pytest.mark.e2e

@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from aosa import Clip, InputSpec, VideoModel, explainers
+from aosa.bench.passes import counted, total
 from aosa.config import config_dir
 from aosa.errors import AosaError, ConfigError
 from aosa.explainers import (
@@ -39,7 +40,6 @@ from aosa.explainers import (
 )
 from aosa.models.checkpoints import head
 from aosa.models.vgg16_lstm import VGG16LSTM, ReLULSTMCell
-from aosa.pipeline.bench.passes import counted, total
 from tests.explainers.test_attention_rollout import SPEC as TOKENS_SPEC
 from tests.explainers.test_attention_rollout import small_timesformer
 from tests.helpers import SPEC, moving_clip, small_model

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from aosa.unpack import unpack
+from aosa.downloads.unpack import unpack
 from tests.archives import FILE, FOLDER, write_rar
 from tests.fuzz.mutate import mutate
 from tests.running import snapshot

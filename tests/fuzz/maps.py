@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aosa.pipeline.store import load_map, save_map
 from aosa.saliency import SaliencyMap
+from aosa.store.maps import load_map, save_map
 from tests.fuzz.mutate import mutate
 
 _TARGET = 3

@@ -18,7 +18,8 @@ from omegaconf import DictConfig
 
 from aosa.config import compose
 from aosa.errors import AosaError
-from aosa.pipeline.experiment import Unit, collect, units
+from aosa.experiment.collect import collect
+from aosa.experiment.grid import Experiment, Unit
 from tests.fuzz.generate import examples
 from tests.fuzz.mutate import mutate
 from tests.running import common_options, run
@@ -87,7 +88,7 @@ def _home() -> tuple[Path, DictConfig, list[Unit], str]:
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     options = [*common_options(home / "out"), *_EXPERIMENT]
     config = compose("tabulate", options)
-    all_units = list(units(config))
+    all_units = Experiment(config).units
     for unit in all_units:
         for stage, more in (("explain", ()), *(("evaluate", (f"metric={name}",)) for name in unit.metrics)):
             ended = run(stage, *shlex.split(unit.command(stage, *more))[2:])

@@ -13,8 +13,8 @@ import av
 import numpy as np
 
 from aosa.clip import InputSpec
-from aosa.data import decode
 from aosa.data.files import read_clip
+from aosa.video import decode
 from tests.conftest import SHARED_DATA
 from tests.fuzz.mutate import mutate
 

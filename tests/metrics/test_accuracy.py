@@ -9,8 +9,8 @@ from torch import nn
 
 from aosa import Clip, VideoModel
 from aosa.data.video_folder import VideoFolder
+from aosa.engine.accuracy import Accuracy
 from aosa.errors import ConfigError
-from aosa.metrics import Accuracy
 from tests.helpers import SPEC, linear_model, moving_clip
 
 
@@ -95,12 +95,12 @@ def test_views_of_a_video_on_a_linear_network(tmp_path, write_video):
             logits = weight @ part.transpose(3, 0, 1, 2).ravel()
             expected += np.exp(logits) / np.exp(logits).sum() / 9
     metric = Accuracy(clips=3, crops=3)
-    records = [metric(model, dataset.load_views(dataset.entries[0], SPEC, metric.views), k) for k in range(3)]
+    records = [metric(model, dataset.load_views(dataset.entries[0], SPEC, metric), k) for k in range(3)]
     assert [r["probability"] for r in records] == pytest.approx(expected.tolist(), rel=1e-4)
     assert {r["predicted"] for r in records} == {int(expected.argmax())}
     assert records[0]["views"] == 9
 
 
 def test_average_out_of_range():
-    with pytest.raises(ConfigError, match=r"metric\.average=logit: choose one of probability, score"):
+    with pytest.raises(ConfigError, match=r"accuracy\.average=logit: choose one of probability, score"):
         Accuracy(average="logit")

@@ -8,6 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from aosa import Clip, SaliencyMap
+from aosa.bench.passes import counted, total
 from aosa.errors import AosaError, ConfigError
 from aosa.explainers import EP3D, Random
 from aosa.metrics import (
@@ -20,8 +21,7 @@ from aosa.metrics import (
     TemporalPointing,
     TruthScore,
 )
-from aosa.pipeline.bench.passes import counted, total
-from aosa.pipeline.store import canonical
+from aosa.store.folders import canonical
 from tests.helpers import moving_clip, small_model
 
 METRICS = [

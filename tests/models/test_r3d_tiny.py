@@ -10,7 +10,7 @@ import torch
 from aosa.data.moving_shapes import CLASS_NAMES, MovingShapes
 from aosa.models import VideoModel, load_model
 from aosa.models.r3d_tiny import R3DTiny
-from aosa.pipeline.train import accuracy
+from aosa.stages.train import accuracy
 
 CHANCE = 1 / len(CLASS_NAMES)
 

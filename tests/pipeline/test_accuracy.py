@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from aosa.config import compose, quoted
-from aosa.downloads import Published, Weights
-from aosa.metrics import Accuracy
-from aosa.pipeline import common
-from aosa.pipeline.accuracy import Measured, gate
+from aosa.downloads.table import Published, Weights
+from aosa.engine.accuracy import Accuracy
+from aosa.engine.job import Place
+from aosa.experiment.accuracy import Measured, gate
 from tests.running import Ended, common_options, own_configs, run
 
 
@@ -25,15 +25,15 @@ def folder_of_videos(root: Path, write_video) -> None:
 
 @pytest.fixture
 def evaluate(tmp_path, write_video, monkeypatch):
-    """Runs metric=accuracy of a small network on four videos of three classes, one of which it does not know."""
+    """Runs accuracy of a small network on four videos of three classes, one of which it does not know."""
     folder_of_videos(tmp_path, write_video)
     (tmp_path / "home").mkdir()
     configs = own_configs(tmp_path / "home")
     monkeypatch.syspath_prepend(str(tmp_path / "home"))
-    options = ["model=own_net", "dataset=video_folder", f"data_root={quoted(str(tmp_path))}", "metric=accuracy"]
+    options = ["model=own_net", "dataset=video_folder", f"data_root={quoted(str(tmp_path))}"]
 
     def call(*more: str) -> Ended:
-        return run("evaluate", "--config-dir", str(configs), *common_options(tmp_path / "out"), *options, *more)
+        return run("accuracy", "--config-dir", str(configs), *common_options(tmp_path / "out"), *options, *more)
 
     call.options = [*common_options(tmp_path / "out"), *options]
     call.configs = str(configs)
@@ -45,11 +45,7 @@ def gate_config(evaluate):
     """The config that an experiment makes of the same."""
 
     def make(*more: str) -> DictConfig:
-        common._models.clear()
-        config = compose("evaluate", [*evaluate.options, *more], [evaluate.configs])
-        with open_dict(config):
-            config.choices = {"metric": "accuracy"}
-        return config
+        return compose("accuracy", [*evaluate.options, *more], [evaluate.configs])
 
     return make
 
@@ -60,7 +56,7 @@ def publish(monkeypatch):
 
     def make(figure: Published, model: str = "own_net") -> None:
         weights = Weights(file="w", model=model, dataset=figure.dataset, num_classes=6, published=figure)
-        monkeypatch.setattr("aosa.pipeline.accuracy.published_weights", lambda checkpoint: weights)
+        monkeypatch.setattr("aosa.experiment.accuracy.published_weights", lambda checkpoint: weights)
 
     return make
 
@@ -112,21 +108,18 @@ def test_again_classifies_only_what_is_new_or_changed(evaluate, tmp_path, write_
 
 
 def test_other_views_are_other_records(evaluate, tmp_path):
-    assert evaluate(KNOWN, "metric.clips=2", "metric.crops=3").status == 0
+    assert evaluate(KNOWN, "accuracy.clips=2", "accuracy.crops=3").status == 0
     assert {r["views"] for r in records(tmp_path).values()} == {6}
-    ended = evaluate(KNOWN, "metric.clips=all")
+    ended = evaluate(KNOWN, "accuracy.clips=all")
     assert "n = 3, all clips × 1 crop" in ended.out
     assert len(list((tmp_path / "out").rglob("accuracy-*/identity.yaml"))) == 2
 
 
 def test_classes_that_the_model_does_not_know(evaluate, tmp_path):
     ended = evaluate()
-    assert ended.status == 1
-    assert "class 'unknown' is not among the 6 classes of model own_net" in ended.err
-    ended = evaluate("target=predicted")
     assert ended.status == 0
     assert "n = 3 (1 videos of classes that it does not know left out)" in ended.out
-    ended = evaluate("target=predicted", "dataset.classes=[unknown]")
+    ended = evaluate("dataset.classes=[unknown]")
     assert ended.status == 1
     assert "none of the 1 videos of video_folder has a class that own_net knows" in ended.err
 
@@ -150,9 +143,13 @@ MAPPED = "dataset.class_map={unknown: clockwise}"  # every video has a class tha
         ({"sampling": "uniform", "average": "probability"}, ["dataset.interval=1"], None),
         ({"views": "10x3"}, [], "(10x3 views), not like with like: 1x1 views here"),
         ({"protocol": "all frames"}, [], "there: all frames"),
-        ({"sampling": "dense"}, [], "metric.sampling=uniform here"),
-        ({"views": "2x1", "sampling": "uniform"}, ["metric.clips=2", "metric.sampling=dense"], "metric.sampling=dense"),
-        ({"average": "probability"}, ["metric.average=score"], "metric.average=score here"),
+        ({"sampling": "dense"}, [], "accuracy.sampling=uniform here"),
+        (
+            {"views": "2x1", "sampling": "uniform"},
+            ["accuracy.clips=2", "accuracy.sampling=dense"],
+            "accuracy.sampling=dense",
+        ),
+        ({"average": "probability"}, ["accuracy.average=score"], "accuracy.average=score here"),
         ({}, ["model.spec.frames=4"], "model.spec.frames=4 here"),
         ({}, ["+model.spec.resize=squash"], "model.spec.resize=squash here"),
         ({}, ["precision=bf16"], "precision=bf16 here"),
@@ -160,7 +157,7 @@ MAPPED = "dataset.class_map={unknown: clockwise}"  # every video has a class tha
         ({}, ["dataset.interval=2", "model.spec.frames=4"], "another window of frames here"),
         ({}, ["limit=2"], "a part of the videos here"),
         ({}, ["dataset.classes=[vertical]"], "a part of the videos here"),
-        ({}, ["dataset.class_map=null", "target=predicted"], "a part of the videos here"),
+        ({}, ["dataset.class_map=null"], "a part of the videos here"),
     ],
 )
 def test_published_figure_is_compared_like_with_like(evaluate, publish, about, options, said):
@@ -208,9 +205,9 @@ def test_published_figure_rests_on_all_the_listed_videos(evaluate, publish, tmp_
 @pytest.mark.parametrize(
     "options",
     [
-        ["metric.clips=all", "dataset.window=segments"],
-        ["metric.clips=2", "dataset.window=start"],
-        ["metric.clips=2", "dataset.window=index", "dataset.index=0"],
+        ["accuracy.clips=all", "dataset.window=segments"],
+        ["accuracy.clips=2", "dataset.window=start"],
+        ["accuracy.clips=2", "dataset.window=index", "dataset.index=0"],
     ],
 )
 def test_views_that_the_window_has_not_are_refused_before_any_work(evaluate, tmp_path, options):
@@ -233,7 +230,7 @@ def test_gate_warns_when_the_published_figure_is_far(gate_config, publish, monke
     monkeypatch.setattr(
         Accuracy, "__call__", lambda *_: {"predicted": 0, "top1": 0, "top5": 0, "probability": 0.1, "views": 1}
     )
-    assert gate(gate_config("dataset=moving_shapes", "dataset.size=60"), Accuracy(), 0.6) == 0
+    assert gate(Place(gate_config("dataset=moving_shapes", "dataset.size=60")), Accuracy(), 0.6) == 0
     out, err = capsys.readouterr()
     assert "top-1 0.000 [0.000, 0.000], top-5 0.000 [0.000, 0.000]; n = 60, 1 clip × 1 crop; published 0." in out
     line = "warning: top-1 of own_net on moving_shapes is 0.000: 0.700 is published, more than 0.6 outside the interval"
@@ -241,7 +238,7 @@ def test_gate_warns_when_the_published_figure_is_far(gate_config, publish, monke
 
 
 def test_gate_goes_on_where_there_is_no_accuracy(gate_config, capsys):
-    assert gate(gate_config("target=predicted", "dataset.classes=[unknown]"), Accuracy(), 0.1) == 0
+    assert gate(Place(gate_config("dataset.classes=[unknown]")), Accuracy(), 0.1) == 0
     assert "accuracy of own_net on video_folder is not measured: none of the 1 videos" in capsys.readouterr().out
 
 

@@ -60,7 +60,7 @@ def test_explain_and_evaluate(stage, tmp_path):
     assert explained.status == 3, explained.err
     assert sorted(p.stem for p in tmp_path.rglob("*.b2nd")) == list(GOOD)
     assert all(f"{name}." in explained.err + explained.out for name in BAD)
-    judged = stage("evaluate", "metric=accuracy")
+    judged = stage("accuracy")
     assert judged.status == 3, judged.err
     taken = stage("explain", "explainer=random", "dataset.damaged_videos=use")
     assert taken.status == 3

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
+from aosa.bench import memory
+from aosa.bench.models import gflops
+from aosa.bench.passes import Pass, Total, counted, replay, total
+from aosa.bench.references import NoReference, reference
 from aosa.config import compose
 from aosa.explainers import AOSA, STEP, AOSAApprox, GradCAM, SaliencyTubes, SmoothGrad
 from aosa.models.r2plus1d18 import R2Plus1D18
 from aosa.models.slowfast_r50 import SlowFastR50
 from aosa.models.timesformer import TimeSformer
-from aosa.pipeline.bench import memory
-from aosa.pipeline.bench.models import gflops
-from aosa.pipeline.bench.passes import Pass, Total, counted, replay, total
-from aosa.pipeline.bench.references import NoReference, reference
 from tests.helpers import moving_clip, small_model
 from tests.running import common_options, run
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from aosa.engine.clock import TIMES, explain_timed
 from aosa.explainers import Explainer, Random
-from aosa.pipeline.clock import TIMES, explain_timed
 from tests.helpers import moving_clip, small_model
 
 

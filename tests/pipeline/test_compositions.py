@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from aosa.config import compose, config_dir, plain
-from aosa.pipeline.experiment import claims_of, printed_of, units
+from aosa.experiment.grid import Experiment
+from aosa.experiment.table import claims, printed
 from aosa.report.tables import row_key
 
 RECORDED = Path(__file__).with_name("compositions.json")
@@ -32,15 +33,18 @@ def composition(name: str) -> Iterator[str]:
     """A line for the table, one for each unit, one for each claim."""
     config = compose("reproduce", [f"experiment={name}"])
     yield str([config.experiment.name, *(plain(config.experiment)[key] for key in TABLE)])
-    for unit in units(config):
+    experiment = Experiment(config)
+    for site in [] if experiment.units else experiment.sites:
+        yield str([site.dataset, site.model, effective(site.overrides)])
+    for unit in experiment.units:
         options = {metric: effective(unit.metric_options.get(metric, [])) for metric in unit.metrics}
         unit_overrides = effective(unit.overrides)
         yield str([unit.dataset, unit.model, unit.explainer, unit.variant, unit_overrides, options, unit.timed])
-    printed = printed_of(config)
-    for claim in claims_of(config, dict.fromkeys(config.experiment.columns or [], "")):
+    values = printed(experiment)
+    for claim in claims(experiment, config.experiment.columns or []):
         than = claim.than
-        if than is None and printed is not None:  # all that the paper prints
-            rows = printed[printed["column"] == claim.column]
+        if than is None and values is not None:  # all that the paper prints
+            rows = values[values["column"] == claim.column]
             than = set(map(row_key, rows["explainer"], rows["variant"]))
         than = None if than is None else sorted({*than} - {claim.explainer})
         yield str([claim.text, claim.column, claim.explainer, than, claim.dataset, claim.model])

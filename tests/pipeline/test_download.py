@@ -13,9 +13,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from aosa.config import compose, config_dir, quoted
-from aosa.downloads import published_weights, read_table
+from aosa.downloads.fetch import alone
+from aosa.downloads.table import published_weights, read_table
 from aosa.errors import ConfigError
-from aosa.fetch import alone
 from tests.archives import FILE, FOLDER, Members, write_zip
 from tests.running import Ended, run, snapshot
 from tests.server import Served, Server, serving
@@ -81,7 +81,7 @@ def test_printed_command_works_whatever_the_folder_is_called(server, tmp_path):
 
 
 def test_interrupted_and_gone_on_with(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("aosa.fetch.TRIES", 1)
+    monkeypatch.setattr("aosa.downloads.fetch.TRIES", 1)
     server.files["mine.pth"] = Served(CONTENT, cuts=[4000])
     table = own_table(tmp_path, **weights(server))
     first = download(tmp_path, "weights=mine", table)

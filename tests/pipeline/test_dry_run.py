@@ -42,7 +42,7 @@ def test_evaluate_counts_records_and_the_maps_they_need(dry):
     ended = dry("evaluate", "explainer=random", "limit=4", "metric=deletion_insertion", "metric.steps=9")
     assert ended.status == 0, ended.err
     assert "in all: 4 maps and 4 records to make\n  forward passes: 84 clips" in ended.out
-    alone = dry("evaluate", "metric=accuracy", "limit=4")
+    alone = dry("accuracy", "limit=4")
     assert re.search(r"moving_shapes / r3d_tiny / accuracy +4 +0 ", alone.out)
     assert "in all: 0 maps and 4 records to make\n  forward passes: 4 clips" in alone.out
 

@@ -8,25 +8,25 @@ from omegaconf import open_dict
 
 from aosa.config import compose
 from aosa.errors import AosaError, ConfigError
+from aosa.experiment import figures
+from aosa.experiment.figures import draw, read_figures
+from aosa.experiment.grid import Experiment
 from aosa.metrics import Sanity
-from aosa.pipeline import figures
-from aosa.pipeline.experiment import units
-from aosa.pipeline.figures import draw, figures_of
-from aosa.pipeline.store import MapFolder
 from aosa.report.grids import picture_grid
+from aosa.store.maps import MapFolder
 from tests.running import run
 
 GRID = {"dataset": "moving_shapes", "models": ["r3d_tiny"], "overrides": ["dataset.size=1"]}
 
 
-def experiment(tmp_path, listed, **grid):
-    """Config and units of an experiment on one clip."""
+def small(tmp_path, listed, **grid):
+    """An experiment on one clip."""
     config = compose("reproduce", ["experiment=demo", "threads=1", "device=cpu"])
     config.output_root = str(tmp_path)
     with open_dict(config):
         config.experiment.figures = listed
         config.experiment.grids = [{**GRID, "metrics": [], **grid}]
-    return config, list(units(config))
+    return Experiment(config)
 
 
 def test_pictures_lie_in_rows_under_their_heads():
@@ -52,26 +52,26 @@ def test_pictures_lie_in_rows_under_their_heads():
     ],
 )
 def test_what_cannot_be_drawn_is_refused(tmp_path, entry, message):
-    config, all_units = experiment(tmp_path, [entry], explainers=["aosa", "grad_cam"])
+    experiment = small(tmp_path, [entry], explainers=["aosa", "grad_cam"])
     with pytest.raises(ConfigError, match=message):
-        figures_of(config, all_units)
+        read_figures(experiment)
 
 
 def test_clips_without_a_map_are_left_out(tmp_path):
-    config, all_units = experiment(tmp_path, [{"kind": "maps"}], explainers=["grad_cam"])
-    assert draw(config, all_units, None) == []
+    experiment = small(tmp_path, [{"kind": "maps"}], explainers=["grad_cam"])
+    assert draw(experiment, None) == []
 
 
 def test_stages_are_kept_and_drawn_again_when_the_map_changes(tmp_path, monkeypatch):
     options = {"sanity": ["metric.stages=[fc]"]}
-    config, all_units = experiment(
+    experiment = small(
         tmp_path, [{"kind": "stages"}], explainers=["grad_cam"], metrics=["sanity"], metric_options=options
     )
-    (unit,) = all_units
+    (unit,) = experiment.units
     common = [f"output_root={tmp_path}", "threads=1", "device=cpu", "dataset.size=1", "explainer=grad_cam"]
     assert run("explain", *common).status == 0
     assert run("evaluate", *common, "metric=sanity", "metric.stages=[fc]").status == 0
-    (picture,) = draw(config, all_units, None)
+    (picture,) = draw(experiment, None)
     assert picture.with_suffix(".pdf").exists()
     (name,) = (e.id for e in unit.job.entries())
     kept = MapFolder(unit.records("sanity").path / "stages", {})
@@ -83,14 +83,14 @@ def test_stages_are_kept_and_drawn_again_when_the_map_changes(tmp_path, monkeypa
         raise AssertionError("made anew")
 
     monkeypatch.setattr(Sanity, "maps", refuse)
-    assert draw(config, all_units, None) == [picture]
+    assert draw(experiment, None) == [picture]
     kept.save(f"{name}/0", again, {"fingerprint": "of another map"})
     with pytest.raises(AssertionError, match="made anew"):
-        draw(config, all_units, None)
+        draw(experiment, None)
 
 
 def test_masks_hide_the_clip_under_the_mean_colour(tmp_path):
-    config, all_units = experiment(tmp_path, [{"kind": "masks", "rows": 2, "columns": 3}], explainers=["aosa"])
+    experiment = small(tmp_path, [{"kind": "masks", "rows": 2, "columns": 3}], explainers=["aosa"])
     common = [f"output_root={tmp_path}", "threads=1", "device=cpu", "dataset.size=1"]
     assert run("explain", *common).status == 0
     drawn = []
@@ -102,7 +102,7 @@ def test_masks_hide_the_clip_under_the_mean_colour(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "picture_grid", note)
-        (picture,) = draw(config, all_units, None)
+        (picture,) = draw(experiment, None)
     assert picture.name.endswith("-aosa.png")
     ((frames, *hidden),) = (list(rows.values()) for rows in drawn)
     assert len(hidden) == 2

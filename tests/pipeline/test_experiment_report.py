@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 
 from aosa.clip import Clip
 from aosa.data.base import Entry
+from aosa.engine.job import Job
 from aosa.errors import VideoError
-from aosa.pipeline.common import Job
-from aosa.pipeline.experiment import Results
-from aosa.pipeline.experiment_report import _curves
+from aosa.experiment.collect import Results
+from aosa.experiment.report import _curves
 from tests.running import common_options, own_configs, run
 
 

@@ -18,8 +18,9 @@ from aosa import cli
 from aosa import config as configs
 from aosa.config import compose, config_dir
 from aosa.errors import ConfigError
-from aosa.pipeline.experiment import claims_of, columns_of, shown, units
-from aosa.pipeline.figures import figures_of
+from aosa.experiment.figures import read_figures
+from aosa.experiment.grid import Experiment
+from aosa.experiment.table import claims, table_columns
 from aosa.report.tables import paper_values
 from tests.running import Ended, common_options, run
 
@@ -156,18 +157,23 @@ def reproduce(small, monkeypatch, tmp_path) -> Callable[..., Ended]:
 def test_composes(name):
     """One unit of each grid as the package has it; claims and figures name what is there."""
     composed = experiment(name)
-    firsts = list({(u.dataset, u.model): u for u in units(composed)}.values())
+    laid_out = Experiment(composed)
+    firsts = list({(u.dataset, u.model): u for u in laid_out.units}.values())
     for unit in firsts:
         assert unit.config("explain").dataset.get("name", "moving_shapes") == unit.dataset
-    claims_of(composed, shown(composed, columns_of(firsts)))
-    figures_of(composed, firsts)
+    laid_out.units = firsts
+    claims(laid_out, list(table_columns(laid_out)))
+    read_figures(laid_out)
 
 
 @pytest.mark.parametrize("name", [n for n in PAPERS if not n.startswith("fig")])
 def test_each_printed_row_is_run(name):
     """The rows that the papers print are those of the experiment; two of Table VII cannot be told."""
     composed = experiment(name)
-    ours = {(u.dataset, u.model, u.explainer, u.variant) for u in units(composed)}
+    laid_out = Experiment(composed)
+    ours = {(u.dataset, u.model, u.explainer, u.variant) for u in laid_out.units}
+    if laid_out.has_accuracy:
+        ours |= {(site.dataset, site.model, "", "") for site in laid_out.sites}
     if composed.experiment.paper:
         printed = paper_values(composed.experiment.paper, composed.experiment.table)
         theirs = set(printed[["dataset", "model", "explainer", "variant"]].itertuples(index=False, name=None))
@@ -208,9 +214,11 @@ def test_runs_from_end_to_end(name, reproduce, tmp_path):
         return
     table = pd.read_csv(out / f"{name}.csv", keep_default_na=False)
     ran = table[table["ours"] != ""]
-    mine = [u for u in units(composed) if u.model == model and u.explainer in PART.get(name, [u.explainer])]
+    laid_out = Experiment(composed)
+    mine = [u for u in laid_out.units if u.model == model and u.explainer in PART.get(name, [u.explainer])]
     rows = set(ran[["dataset", "explainer", "variant"]].itertuples(index=False, name=None))
-    assert rows == {(u.dataset, u.explainer, u.variant) for u in mine}
+    sites = [s for s in laid_out.sites if s.model == model and laid_out.has_accuracy]
+    assert rows == {(u.dataset, u.explainer, u.variant) for u in mine} | {(s.dataset, "", "") for s in sites}
     assert set(ran["column"]) == set(composed.experiment.columns)
     assert set(ran["n"]) == {2}
     assert (out / f"{name}_verdicts.csv").exists() == bool(composed.experiment.get("claims"))
@@ -227,7 +235,7 @@ def test_cells_of_variants_times_and_accuracies_are_traced(reproduce):
     assert reproduce("step_table1", "models=[vgg16_lstm]").status == 0
     traced = reproduce("step_table1", "explain_cell=epic_action/vgg16_lstm//top1", stage="tabulate")
     assert traced.status == 0, traced.err
-    assert "scripts/evaluate.py dataset=epic_action model=vgg16_lstm metric=accuracy" in traced.out
+    assert "scripts/accuracy.py dataset=epic_action model=vgg16_lstm" in traced.out
     assert "maps: " not in traced.out
     assert "records: " in traced.out
 
@@ -244,20 +252,20 @@ def test_options_of_an_explainer_that_is_not_there_are_refused(key):
     with open_dict(composed):
         composed.experiment.grids[0][key] = {"aosa_aprox": {} if key == "variants" else []}
     with pytest.raises(ConfigError, match="aosa_aprox is none of the explainers; did you mean aosa_approx"):
-        list(units(composed))
+        Experiment(composed)
 
 
-def test_accuracy_goes_without_explainers_and_other_metrics_with():
-    for metric, explainers, message in (
-        ("deletion_insertion", [], "deletion_insertion needs maps, and the grid has no explainers"),
-        ("accuracy", ["random"], "accuracy is no metric of maps; reproduce prints it of itself"),
+def test_accuracy_goes_without_explainers_and_metrics_with():
+    for parts, message in (
+        ({"metrics": ["deletion_insertion"]}, "give explainers, or experiment.columns="),
+        ({"columns": ["top1"], "metrics": ["deletion_insertion"]}, "metrics need maps, and the grid has no explainers"),
     ):
         composed = compose("reproduce", ["experiment=demo"])
-        composed.experiment.grids = [
-            {"dataset": "moving_shapes", "models": ["r3d_tiny"], "explainers": explainers, "metrics": [metric]}
-        ]
+        with open_dict(composed):
+            composed.experiment.update({"explainers": [], "metrics": [], **parts})
+            composed.experiment.grids = [{"dataset": "moving_shapes", "models": ["r3d_tiny"]}]
         with pytest.raises(ConfigError, match=message):
-            columns_of(list(units(composed)))
+            Experiment(composed)
 
 
 def derived(**changes) -> DictConfig:
@@ -288,8 +296,8 @@ COLUMNS = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
     ],
 )
 def test_an_experiment_has_the_claims_of_its_base_but_for_those_about_what_is_absent(changes, columns, absent):
-    whole = [claim.text for claim in claims_of(experiment("table1"), COLUMNS)]
-    kept = [claim.text for claim in claims_of(derived(**changes), columns)]
+    whole = [claim.text for claim in claims(Experiment(experiment("table1")), list(COLUMNS))]
+    kept = [claim.text for claim in claims(Experiment(derived(**changes)), list(columns))]
     assert kept == [text for text in whole if not absent or not re.search(absent, text)]
 
 
@@ -298,22 +306,25 @@ def test_a_misspelt_claim_is_refused_in_an_experiment_that_is_based_on_another()
     with pytest.raises(
         ConfigError, match=r"claims\[0\].better: there is no explainer smoothgrad.*did you mean smooth_grad"
     ):
-        claims_of(derived(claims=[claim]), COLUMNS)
+        claims(Experiment(derived(claims=[claim])), list(COLUMNS))
     claim = {"text": "t", "column": "overall", "best": "aosa", "model": "r3d5"}
     with pytest.raises(ConfigError, match=r"claims\[0\].model: there is no model r3d5 .*did you mean r3d50"):
-        claims_of(derived(grids=[{"dataset": "moving_shapes", "models": ["r3d_tiny"]}], claims=[claim]), COLUMNS)
+        claims(
+            Experiment(derived(grids=[{"dataset": "moving_shapes", "models": ["r3d_tiny"]}], claims=[claim])),
+            list(COLUMNS),
+        )
 
 
 def test_without_a_base_a_claim_about_what_is_absent_is_refused():
     with pytest.raises(ConfigError, match="model: there is no model r3d50"):
-        claims_of(derived(based_on=None, grids=[{**R3D50, "models": ["r2plus1d50"]}]), COLUMNS)
+        claims(Experiment(derived(based_on=None, grids=[{**R3D50, "models": ["r2plus1d50"]}])), list(COLUMNS))
 
 
 def test_options_come_from_place_experiment_and_grid():
     more = ["explainer.neighbours=5"]
     small = {"explainer_options": {"aosa": more}, "overrides": ["dataset.per_class=1"], "explainers": ["aosa", "osa"]}
     kinetics = {"dataset": "kinetics700", "models": ["r3d50"], **small}
-    found = units(derived(grids=[R3D50, kinetics], explainer_options={"aosa": ["explainer.seed=1"]}))
+    found = Experiment(derived(grids=[R3D50, kinetics], explainer_options={"aosa": ["explainer.seed=1"]})).units
     place = ["model.weights=${data_root}/weights/r3d50_K_200ep.pth", "model.network.num_classes=700"]
     place += ["model.class_names=null", "target=predicted", "dataset.per_class=1"]
     wanted = {
@@ -341,10 +352,10 @@ def test_options_come_from_place_experiment_and_grid():
 )
 def test_wrong_names_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
-        list(units(derived(**changes)))
+        Experiment(derived(**changes))
 
 
 def test_options_of_what_only_the_base_has_are_left_out():
     osa = {"osa": ["explainer.samples=2"]}
-    (unit,) = units(derived(grids=[R3D50], explainers=["random"], explainer_options=osa))
+    (unit,) = Experiment(derived(grids=[R3D50], explainers=["random"], explainer_options=osa)).units
     assert unit.overrides == ["model.weights=${data_root}/weights/save_200.pth"]

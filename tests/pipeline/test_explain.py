@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 
 from aosa import VideoModel, load_map
 from aosa.config import compose, quoted
+from aosa.engine.job import Job
 from aosa.errors import ConfigError
 from aosa.models import load_model
 from aosa.models.r3d50 import R3D50
 from aosa.models.r3d_tiny import R3DTiny
-from aosa.pipeline.common import Job
 from tests.helpers import SPEC, Small3D
 from tests.running import Ended, common_options, run, snapshot, write_audio
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from aosa import SaliencyMap
 from aosa.config import compose
 from aosa.errors import VideoError
-from aosa.pipeline import gallery as page
-from aosa.pipeline.experiment import units
-from aosa.pipeline.gallery import gallery
+from aosa.experiment import gallery as page
+from aosa.experiment.gallery import gallery
+from aosa.experiment.grid import Experiment
 from aosa.report.html import write_report
 from tests.running import run
 
@@ -57,24 +57,25 @@ def test_maps_are_compared_on_a_grid():
 
 @pytest.fixture
 def explained(tmp_path):
-    """Config and units of two explainers, of which one lacks the map of the second of four clips."""
+    """An experiment of two explainers, of which one lacks the map of the second of four clips."""
     config = compose("reproduce", ["experiment=demo", "threads=1", "device=cpu", "explainers=[grad_cam,random]"])
     config.output_root = str(tmp_path)
     config.experiment.overrides = ["dataset.size=4"]
     common = [f"output_root={tmp_path}", "threads=1", "device=cpu", "dataset.size=4"]
     for name in ("grad_cam", "random"):
         assert run("explain", *common, f"explainer={name}").status == 0
-    all_units = list(units(config))
+    laid_out = Experiment(config)
+    all_units = laid_out.units
     clips = [e.id for e in all_units[0].job.entries()]
     all_units[0].job.maps.file(clips[1]).unlink()
-    return config, all_units, clips
+    return laid_out, clips
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 3, 9])
 def test_clips_with_all_maps_come_first(explained, tmp_path, wanted):
-    config, all_units, clips = explained
-    config.experiment.gallery = wanted
-    entries = list(gallery(config, all_units, None, (), tmp_path / "report"))
+    experiment, clips = explained
+    experiment.options["gallery"] = wanted
+    entries = list(gallery(experiment, None, (), tmp_path / "report"))
     assert len(entries) == min(wanted, 4)
     partial = [e for e in entries if e["clip"] == clips[1]]
     assert [[i["explainer"] for i in e["items"]] for e in partial] == [["random"]] * (wanted > 3)
@@ -82,17 +83,17 @@ def test_clips_with_all_maps_come_first(explained, tmp_path, wanted):
 
 
 def test_media_are_whole_and_the_original_is_there_once(explained, tmp_path):
-    config, all_units, clips = explained
-    config.experiment.gallery = 4
+    experiment, clips = explained
+    experiment.options["gallery"] = 4
     out = tmp_path / "report"
-    entries = list(gallery(config, all_units, None, (), out))
+    entries = list(gallery(experiment, None, (), out))
     write_report(out, title="t", tables=[], gallery=entries)  # every file is there
     originals = {p: p.stat().st_ino for p in (out / "media" / "originals").iterdir()}
     assert len(originals) == 4 * 2
-    list(gallery(config, all_units, None, (), out))  # as of another model that sees the same frames
+    list(gallery(experiment, None, (), out))  # as of another model that sees the same frames
     assert {p: p.stat().st_ino for p in (out / "media" / "originals").iterdir()} == originals
     entry = next(e for e in entries if e["clip"] == clips[0])
-    clip = all_units[0].job.load(all_units[0].job.entries()[0])
+    clip = experiment.units[0].job.load(experiment.units[0].job.entries()[0])
     assert entry["size"] == clip.size
     for video in (entry["original"]["video"], entry["items"][0]["video"]):
         with av.open(str(out / video)) as container:
@@ -106,15 +107,15 @@ def test_media_are_whole_and_the_original_is_there_once(explained, tmp_path):
 
 
 def test_an_unreadable_clip_is_passed_over(explained, tmp_path, monkeypatch):
-    config, all_units, clips = explained
-    config.experiment.gallery = 4
-    load = all_units[0].job.load
+    experiment, clips = explained
+    experiment.options["gallery"] = 4
+    load = experiment.units[0].job.load
 
     def broken(entry):
         if entry.id == clips[0]:
             raise VideoError("gone")
         return load(entry)
 
-    monkeypatch.setattr(all_units[0].job, "load", broken)
-    entries = list(gallery(config, all_units, None, (), tmp_path / "report"))
+    monkeypatch.setattr(experiment.units[0].job, "load", broken)
+    entries = list(gallery(experiment, None, (), tmp_path / "report"))
     assert sorted(e["clip"] for e in entries) == sorted(clips[1:])

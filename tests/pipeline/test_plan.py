@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from aosa.bench.passes import Pass
 from aosa.config import quoted
+from aosa.experiment import plan
 from aosa.explainers import Explainer
-from aosa.pipeline import plan
-from aosa.pipeline.bench.passes import Pass
 from tests.running import Ended, common_options, own_configs, run
 
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from aosa.config import compose
 from aosa.errors import ConfigError
-from aosa.pipeline import prepare
+from aosa.stages import prepare
 
 
 @pytest.fixture

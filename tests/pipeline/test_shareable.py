@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from aosa import load_map
-from aosa.pipeline.shareable import hidden
+from aosa.store.shareable import hidden
 from tests.running import common_options, own_configs, run
 
 SECRET = "tell-tale-token"

@@ -16,10 +16,10 @@ import aosa
 from aosa import load_map, save_map
 from aosa.config import quoted
 from aosa.data import files
-from aosa.data.decode import pick_frames
 from aosa.data.files import read_clip, read_windows
 from aosa.data.window import Window
-from aosa.pipeline import sliding
+from aosa.stages import sliding
+from aosa.video.decode import pick_frames
 from tests.running import Ended, common_options, run
 
 

@@ -16,8 +16,9 @@ from omegaconf import OmegaConf
 
 from aosa import SaliencyMap, load_map, save_map
 from aosa.errors import AosaError, StoreError
-from aosa.pipeline.store import MapFolder, RecordFolder, canonical, digest
 from aosa.schema import NUMBER, TEXT, index, listing, optional
+from aosa.store.folders import RecordFolder, canonical, digest
+from aosa.store.maps import MapFolder
 
 MAP = SaliencyMap(torch.linspace(-1, 1, 2 * 3 * 4).reshape(2, 3, 4), 1)
 META = {"clip": "a", "fingerprint": "f", "target": 1, "target_name": "jump"}
@@ -284,8 +285,8 @@ def test_failures_are_noted_and_forgiven(tmp_path):
         {"clip": "b", "stage": "explain", "reason": "zero bytes"},
     ]
     assert folder.failure("b") == "zero bytes"
-    folder.forgive("b")
-    folder.forgive("never failed")
+    folder.clear_failure("b")
+    folder.clear_failure("never failed")
     assert folder.failure("b") is None
     assert [f["clip"] for f in folder.failures()] == ["a/1"]
 

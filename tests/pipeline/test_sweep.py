@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from aosa.pipeline.sweep import gather
+from aosa.stages.sweep import gather
 from tests.running import ROOT, Ended, common_options, run, snapshot, start
 
 KILLED = """
@@ -146,7 +146,7 @@ def test_settings_of_different_columns_are_not_mixed(tmp_path):
     ("override", "message"),
     [
         ("column=over", "column=over: deletion_insertion has deletion, insertion, overall"),
-        ("metric=accuracy", "metric=accuracy scores no maps"),
+        ("metric=accuracy", "there is no metric=accuracy"),
         ("name=a/b", "name=a/b: it names a folder; give 1 to 64 letters"),
         ("explainer.stridee=1,2", "there is no key 'explainer.stridee'"),
         ("hydra/sweeper=optunaa", "there is no hydra/sweeper=optunaa"),

@@ -16,11 +16,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from aosa.config import compose, quoted
+from aosa.engine.job import Job
+from aosa.environment import commit
 from aosa.errors import ConfigError
-from aosa.pipeline import common
-from aosa.pipeline.dashboards import Untracked, Wandb
-from aosa.pipeline.shareable import command_line, shareable
-from aosa.pipeline.tracking import Tracker, dashboard, track
+from aosa.store.shareable import command_line, shareable
+from aosa.tracking.dashboards import Untracked, Wandb
+from aosa.tracking.tracker import Tracker, dashboard, track
 from tests.running import Ended, common_options, own_configs, run, start
 from tests.wandb_runs import BLOCK, OfflineRun, read_runs
 
@@ -90,7 +91,7 @@ def test_config_says_what_made_the_numbers(runs, home):
     assert (config["dataset"]["size"], config["limit"]) == (6, 3)
     assert config["explainer"]["relu"] is False
     assert config["seed"] == 0
-    assert config["commit"] == common.commit()
+    assert config["commit"] == commit()
     assert config["environment"]["device"] == "cpu"
     (folder,) = (home / "out" / "maps" / "moving_shapes" / "own_net").glob("grad_cam-*")
     assert config["maps"] == folder.name
@@ -248,13 +249,13 @@ def test_a_run_that_stops_is_closed_as_failed(tmp_path, monkeypatch):
     def refuse(*_: object) -> int:
         raise ConfigError("no such class")
 
-    monkeypatch.setattr(common.Job, "target", refuse)
+    monkeypatch.setattr(Job, "target", refuse)
     ended = run("explain", *common_options(tmp_path), *SMALL)
     assert ended.status == 1
     assert ended.err.endswith("error: no such class\n")
     (found,) = read_runs(tmp_path)
     assert found.exit_code == 1
-    monkeypatch.setattr(common.Job, "target", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Job, "target", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run("explain", *common_options(tmp_path), *SMALL).status == 130
     assert [r.exit_code for r in read_runs(tmp_path)] == [1, 1]
 

@@ -21,16 +21,17 @@ from torch.nn import functional as F
 
 from aosa.clip import Clip, InputSpec
 from aosa.config import build, compose, config_dir
-from aosa.data import decode
 from aosa.data.base import Entry, VideoDataset, View
 from aosa.errors import AosaError, CheckpointError, ConfigError, VideoError
 from aosa.models import VideoModel, randomise
 from aosa.models.checkpoints import load_weights
 from aosa.models.r3d_tiny import R3DTiny
-from aosa.pipeline import train, trainer
-from aosa.pipeline.train_clips import Augmentation, Batch, Clips
-from aosa.pipeline.trainer import Accuracy, Trainer
 from aosa.rng import key_seed
+from aosa.stages import train
+from aosa.training import trainer
+from aosa.training.clips import Augmentation, Batch, Clips
+from aosa.training.trainer import Accuracy, Trainer
+from aosa.video import decode
 
 
 class Toy(VideoDataset):
@@ -140,7 +141,7 @@ def config(root: Path, dataset: dict[str, Any] | None = None, **options: Any) ->
             "device": "cpu",
             "precision": "fp32",
             "checkpoint": None,
-            "tracking": {"_target_": "aosa.pipeline.dashboards.Untracked"},
+            "tracking": {"_target_": "aosa.tracking.dashboards.Untracked"},
             "dataset": {
                 "_target_": f"{__name__}.Toy",
                 "part": "test",
@@ -412,7 +413,7 @@ FORKED = """
 import cv2
 import numpy as np
 from pathlib import Path
-from aosa.pipeline import train
+from aosa.stages import train
 from tests.pipeline.test_train import config
 
 cv2.setNumThreads(4)

@@ -7,7 +7,8 @@ import pytest
 
 from aosa.config import compose
 from aosa.errors import ConfigError
-from aosa.pipeline.experiment import claims_of, printed_of
+from aosa.experiment.grid import Experiment
+from aosa.experiment.table import claims, printed
 from aosa.report.claims import (
     Between,
     Claim,
@@ -483,16 +484,17 @@ def test_claims_are_those_of_the_printed_values(name):
     """Clips that score as the paper prints, give or take a little: each claim of the paper holds, but for those where
     its text and its tables disagree."""
     config = compose("reproduce", [f"experiment={name}"])
-    printed, rng = printed_of(config), np.random.default_rng(0)
+    experiment = Experiment(config)
+    values, rng = printed(experiment), np.random.default_rng(0)
     records = pd.DataFrame(
         {**row, "clip": f"c{i:02d}", "value": row["value"] * rng.normal(1, 1e-4)}
-        for row in printed.to_dict("records")
+        for row in values.to_dict("records")
         for i in range(18)
     )
     lower = ("deletion", "min_preservation_ratio", "seconds")
     columns = {c: "lower" if c.startswith(lower) else "higher" for c in config.experiment.columns}
     found = verdicts(
-        claims_of(config, columns), make_table(records, TableSpec(name, "T", columns), printed, samples=50)
+        claims(experiment, list(columns)), make_table(records, TableSpec(name, "T", columns), values, samples=50)
     )
     assert len(found) >= len(config.experiment.claims)
     assert {(v.claim.text, v.where) for v in found if v.outcome != "holds"} == CONTRADICTED.get(name, set())

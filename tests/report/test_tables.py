@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from aosa.config import build, compose, config_dir
+from aosa.engine.clock import TIMES
 from aosa.errors import AosaError, ConfigError
-from aosa.pipeline.clock import TIMES
 from aosa.report.statistics import bootstrap_interval, compare
 from aosa.report.tables import TableSpec, display_name, make_table, paper_values, row_name
 
