@@ -9,7 +9,7 @@ CONSTRAINTS := $(if $(CUDA),,-c constraints.txt)
 # The AOSA journal's tables and figures, and what the cut of STEP's iterations costs.
 REPRODUCED := table1 table4 table5 table6 table7 fig4 fig5 fig7 fig8 step
 
-.PHONY: help setup demo reproduce-demo docs test kills fuzz lint bench weights-i3d clean
+.PHONY: help setup demo reproduce-demo docs test test-slow kills fuzz lint bench weights-i3d clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -31,8 +31,11 @@ reproduce-demo: setup ## the journal's tables and figures on the embedded data s
 docs: setup ## build the documentation into site/; open site/index.html
 	$(VENV)/bin/mkdocs build --strict --quiet
 
-test: setup ## run the tests
-	$(PY) -m pytest -n 2 --dist loadscope
+test: setup ## run the tests, but for the slow ones
+	$(PY) -m pytest -n 2 --dist worksteal -m 'not slow'
+
+test-slow: setup ## run the slow tests
+	$(PY) -m pytest -n 2 --dist worksteal -m slow
 
 kills: setup ## kill the stages N times (200) and compare what they make in the end
 	$(PY) -m tests.kills N=$(or $(N),200)

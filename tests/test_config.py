@@ -146,6 +146,7 @@ def test_dataset_that_is_not_there_names_the_key(tmp_path, name):
         build(config.dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names("experiment"))
 def test_experiment_composes_and_its_parts_build(name):
     config = compose("reproduce", [f"experiment={name}", "checkpoint=random"])

@@ -49,6 +49,7 @@ OPTIONS = {
     "univariate": ["segmentation=grid", "grid=[1,2,2]"],
     "sos": ["grid=[1,2,2]"],
 }
+LARGE = {"i3d", "vgg16_lstm"}  # whose inputs cannot be small
 TRANSFORMERS = {"timesformer", "timesformer_hf"}
 UNDEFINED = {
     "attention_rollout": set(MODELS) - TRANSFORMERS,
@@ -97,8 +98,18 @@ def test_all_models_are_swept() -> None:
     assert set(UNDEFINED) < set(EXPLAINERS)
 
 
+# With these, one method that masks and one that goes back; the other pairs are slow.
+FAST = {"r3d_tiny": EXPLAINERS, "timesformer": EXPLAINERS}
+ONES = ["grad_cam", "osa"]
+
+
+def pair(model: str, explainer: str) -> object:
+    slow = explainer not in FAST.get(model, [] if model in LARGE else ONES)
+    return pytest.param(model, explainer, marks=[pytest.mark.slow] if slow else [])
+
+
 @pytest.mark.real
-@pytest.mark.parametrize(("model", "explainer"), [(m, e) for m in MODELS for e in EXPLAINERS])
+@pytest.mark.parametrize(("model", "explainer"), [pair(m, e) for m in MODELS for e in EXPLAINERS])
 def test_a_map_of_a_real_clip_or_a_refusal(model: str, explainer: str, shared_data: Path) -> None:
     method = explainer_of(explainer, model)
     if model in UNDEFINED.get(explainer, ()):
