@@ -18,9 +18,8 @@ def test_all_that_there_is_is_recorded() -> None:
     assert list(RECORDED) == ["machine", *values.keys()]
     made = {key.split("/")[2].split(" ")[0] for key in RECORDED if key.startswith("map/")}
     assert made == set(values.names("explainer"))
-    assert {key.split("/")[1].split(" ")[0] for key in RECORDED if key.startswith("record/")} == set(
-        [*values.names("metric"), "accuracy"]
-    )
+    scored = {key.split("/")[1].split(" ")[0] for key in RECORDED if key.startswith("record/")}
+    assert scored == {*values.names("metric"), "accuracy"}
 
 
 @pytest.mark.parametrize("key", values.keys())
