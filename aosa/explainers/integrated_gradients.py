@@ -11,9 +11,9 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.explainers.base import Explainer, Passes
 from aosa.explainers.gradients import OUTPUTS, batched, check_gradient, input_gradients
-from aosa.fields import option
+from aosa.fields import option, part
 from aosa.models.base import VideoModel
-from aosa.removal.fills import make_fill
+from aosa.removal.fills import Black, Blur, ClipFill, ClipMean, Constant
 
 
 @dataclass
@@ -30,7 +30,7 @@ class IntegratedGradients(Explainer):
     name: ClassVar[str] = "integrated_gradients"
 
     steps: int = option(50, "gradients on the way", low=1)
-    baseline: str = option("constant", "x₀", choices=("constant", "black", "clip_mean", "blur"))
+    baseline: ClipFill = part("constant", "x₀", (Constant, Black, ClipMean, Blur))
     absolute: bool = option(False, "sum |·| over the channels; off keeps the sign")
     output: str = option("logit", "what is differentiated", choices=OUTPUTS)
 
@@ -44,7 +44,7 @@ class IntegratedGradients(Explainer):
 
     def explain(self, model: VideoModel, clip: Clip, target: int, prepared: None) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
-        start = make_fill(self.baseline, x, model.spec).expand_as(x)
+        start = self.baseline(x, model.spec)
         way = (start + (i + 0.5) / self.steps * (x - start) for i in range(self.steps))
         total = torch.zeros_like(x)
         for batch in batched(way, model.batch_size):
