@@ -30,7 +30,7 @@ from aosa.models import VideoModel, load_model
 from aosa.removal.fills import Blur, Constant
 from aosa.report.grids import picture_grid
 from aosa.report.overlay import Pixels, overlay
-from aosa.report.tables import display_name
+from aosa.titles import titles
 
 FOLDER = Path(__file__).parent / "pictures"
 INDEX = 18  # of the clip
@@ -122,9 +122,7 @@ def maps(model: VideoModel, clip: Clip, rows: Sequence[Row]) -> Figure:
     }
     for name, options, title in rows:
         explainer = build(compose("explain", [f"explainer={name}", *(f"explainer.{o}" for o in options)]).explainer)
-        pictures[title or display_name(name).replace(" (", "\n(")] = overlay(
-            clip, explainer(model, clip, target)
-        ).frames
+        pictures[title or titles()(name).replace(" (", "\n(")] = overlay(clip, explainer(model, clip, target)).frames
     return grid(pictures, clip)
 
 

@@ -40,6 +40,8 @@ class AOSA(AdaptiveMasks, Explainer):
     """
 
     name: ClassVar[str] = "aosa"
+    title: ClassVar[str] = "AOSA"
+    titles: ClassVar[dict[str, str]] = {"aosa_single": "AOSA (single mask)"}
     # Options of fills that stood beside the fill before, and still do in an identity, so that maps keep their folders.
     beside_fill: ClassVar[dict[str, object]] = {"margin": 4, "samples": 10, "window": 9}
 

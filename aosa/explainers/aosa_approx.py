@@ -50,6 +50,12 @@ class AOSAApprox(AOSA):
     """
 
     name: ClassVar[str] = "aosa_approx"
+    title: ClassVar[str] = "AOSA-approx"
+    titles: ClassVar[dict[str, str]] = {
+        "aosa_approx_single": "AOSA-approx (single mask)",
+        "aosa_approx_iqr": "AOSA-approx (IQR, WACV)",
+        "aosa_approx_iqr_single": "AOSA-approx (IQR, WACV, single mask)",
+    }
     beside_fill: ClassVar[dict[str, object]] = {"margin": 4, "window": 9}
 
     fill: ClipFill = part("patches", "μ, what replaces occluded voxels", FILLS)

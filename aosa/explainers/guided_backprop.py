@@ -31,6 +31,7 @@ class GuidedBackprop(InputGradient):
     """
 
     name: ClassVar[str] = "guided_backprop"
+    title: ClassVar[str] = "Guided Backprop"
 
     def check(self, model: VideoModel) -> None:
         """Costs a forward pass."""

@@ -29,6 +29,7 @@ class IntegratedGradients(InputGradient):
     """
 
     name: ClassVar[str] = "integrated_gradients"
+    title: ClassVar[str] = "Integrated Gradients"
 
     absolute: bool = option(False, "sum |·| over the channels; off keeps the sign: a share of f(x) − f(x₀)")
     steps: int = option(50, "gradients on the way", low=1)

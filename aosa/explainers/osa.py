@@ -32,6 +32,7 @@ class OSA(Explainer):
     """
 
     name: ClassVar[str] = "osa"
+    title: ClassVar[str] = "OSA"
 
     box: tuple[int, int, int] | None = option(
         None,

@@ -218,6 +218,7 @@ class Removal(SegmentOptions, BernoulliOptions, RidgeOptions, LassoOptions, Remo
     """
 
     name: ClassVar[str] = "removal"
+    title: ClassVar[str] = "Removal"
 
     segmentation: str = option("slic", "what the regions are", choices=("grid", "slic", "soft_grid", "windows"))
     selection: str = option("bernoulli", "what a sample keeps", choices=("bernoulli", "shapley", "one_out", "one_in"))

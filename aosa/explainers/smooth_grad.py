@@ -29,6 +29,7 @@ class SmoothGrad(InputGradient):
     """
 
     name: ClassVar[str] = "smooth_grad"
+    title: ClassVar[str] = "SmoothGrad"
 
     samples: int = option(50, "n", low=1)
     noise: float = option(

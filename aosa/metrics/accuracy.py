@@ -36,6 +36,7 @@ class Accuracy(Options):
     owner: ClassVar[str] = "metric"
     name: ClassVar[str] = "accuracy"
     columns: ClassVar[dict[str, str]] = {"top1": "higher", "top5": "higher"}
+    titles: ClassVar[dict[str, str]] = {"top1": "Top-1", "top5": "Top-5"}
 
     clips: int | str = option(1, "windows of a video, see `aosa.data.base.Views`")
     crops: int = option(1, "crops of a window")

@@ -54,6 +54,7 @@ class DeletionInsertion(RankOptions, Metric):
 
     name: ClassVar[str] = "deletion_insertion"
     columns: ClassVar[dict[str, str]] = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
+    titles: ClassVar[dict[str, str]] = {"deletion": "Deletion", "insertion": "Insertion", "overall": "Over-all"}
 
     steps: int = option(28, "number of equal steps", low=1)
     deletion: ClipFill = part("constant", "what replaces deleted voxels", FILLS)

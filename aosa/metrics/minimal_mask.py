@@ -50,6 +50,10 @@ class MinimalMask(RankOptions, Metric):
     """
 
     name: ClassVar[str] = "minimal_mask"
+    titles: ClassVar[dict[str, str]] = {
+        "minimal_deletion": "Minimal mask, deletion",
+        "minimal_insertion": "Minimal mask, insertion",
+    }
 
     thresholds: Sequence[float] = option(THRESHOLDS, "the probabilities to reach, the code's by default", expect=SHARES)
     scale: str = option(

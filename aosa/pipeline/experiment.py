@@ -27,6 +27,7 @@ from aosa.pipeline.common import Job
 from aosa.pipeline.store import RecordFolder, digest
 from aosa.report.claims import Claim, Verdict, claims_here, read_claims, verdicts
 from aosa.report.tables import Table, TableSpec, make_table, paper_values, row_key
+from aosa.titles import titles
 
 _COMMON = (
     "data_root",
@@ -687,6 +688,7 @@ def spec_of(config: DictConfig, columns: Mapping[str, str], explainers: Sequence
         settings=settings,
         statistic=experiment.statistic,
         decimals=experiment.decimals,
+        titles=titles(),
     )
 
 

@@ -16,7 +16,7 @@ from aosa.pipeline.shareable import as_cell, command_line, shareable_yaml
 from aosa.pipeline.tabulate import Tabulated
 from aosa.report.figures import curves
 from aosa.report.html import write_report
-from aosa.report.tables import display_name, row_name
+from aosa.titles import titles
 
 _HEADINGS = {
     "maps": "Maps",
@@ -66,9 +66,9 @@ def _curves(results: Results, out: Path) -> list[str]:
     pictures = []
     for dataset, model in dict.fromkeys((c["dataset"], c["model"]) for c in results.curves):
         part = [c for c in results.curves if (c["dataset"], c["model"]) == (dataset, model)]
-        title = f"{display_name(model)} on {display_name(dataset)}, {len({c['clip'] for c in part})} videos"
+        title = f"{titles().place(dataset, model)}, {len({c['clip'] for c in part})} videos"
         stem = f"curves-{dataset}-{model}"
-        curves(part, out / f"{stem}.png", title=title)  # no suffix: a network's name may hold dots
+        curves(part, out / f"{stem}.png", title=title, titles=titles())  # no suffix: a network's name may hold dots
         pictures.append(f"{stem}.png")
     return pictures
 
@@ -93,11 +93,11 @@ def _failures(all_units: list[Unit]) -> list[dict[str, object]]:
     rows: dict[tuple[str, str, str], list[str]] = {}
     for unit in all_units:
         records = [unit.records(name) for name in unit.metrics]
-        where = f"{display_name(unit.job.model.name)} on {display_name(unit.job.dataset.name)}"
+        where = titles().place(unit.job.dataset.name, unit.job.model.name)
         for entry in unit.job.entries():
             reason = unit.job.maps.failure(entry.id) if unit.explainer else None
             for found in filter(None, [reason] if reason else [r.failure(entry.id) for r in records]):
-                rows.setdefault((entry.id, where, str(as_cell(found))), []).append(row_name(unit.row))
+                rows.setdefault((entry.id, where, str(as_cell(found))), []).append(titles().row(unit.row))
     return [
         {"clip": clip, "where": where, "reason": reason, "explainers": ", ".join(dict.fromkeys(rows_of))}
         for (clip, where, reason), rows_of in rows.items()

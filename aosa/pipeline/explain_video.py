@@ -19,7 +19,7 @@ from aosa.pipeline.shareable import hidden, shareable_yaml
 from aosa.pipeline.sliding import WholeVideo, explain_windows
 from aosa.pipeline.store import digest, save_map
 from aosa.report.overlay import contact_sheet, overlay, save_png
-from aosa.report.tables import display_name
+from aosa.titles import titles
 
 _FPS = 8  # of the overlay of one window: slow enough to look at
 
@@ -82,8 +82,8 @@ def run(config: DictConfig) -> int:
     out = Path(config.output_root) / "videos" / clip.id / f"{model.name}-{job.explainer_name}-{digest(identity)}"
     shown = (
         f"{names[target]} ({float(probabilities[target]):.2f})",
-        display_name(job.explainer_name),
-        display_name(model.name),
+        titles()(job.explainer_name),
+        titles()(model.name),
     )
     overlay(clip, saliency).save(out / "overlay.mp4", fps=config.fps or _FPS)
     save_png(contact_sheet(clip, saliency, title=" · ".join(shown)), out / "contact_sheet.png")

@@ -32,8 +32,8 @@ from aosa.report.costs import minimal_masks_figure, times_figure
 from aosa.report.figures import save
 from aosa.report.grids import picture_grid
 from aosa.report.overlay import Pixels, overlay
-from aosa.report.tables import display_name, row_name
 from aosa.saliency import SaliencyMap
+from aosa.titles import titles
 
 Drawn = Iterator[tuple[str, Figure]]
 _DEFAULTS = {"columns": 4, "rows": 4}
@@ -88,7 +88,7 @@ def _maps(entry: Mapping[str, Any], all_units: list[Unit], results: Results | No
         for unit in units:
             saliency, meta = unit.job.maps.load(video.id)
             frames = overlay(clip, saliency).frames
-            rows[row_name(unit.row)] = [frames[t] for t in at]
+            rows[titles().row(unit.row)] = [frames[t] for t in at]
             target = meta["target_name"] or str(meta["target"])
         heads = [f"frame {t}" for t in at]
         title = f"{_place(units[0])}, {video.id}: {target}"
@@ -108,7 +108,7 @@ def _masks(entry: Mapping[str, Any], all_units: list[Unit], results: Results | N
                 hidden = masks.occluded(number, number + 1)[0]
                 shown = torch.where(hidden[..., None], colour, clip.frames).numpy()
                 rows[f"Mask {number}"] = [shown[t] for t in at]
-            title = f"{row_name(unit.row)}, K = {explainer.neighbours}: {video.id}"
+            title = f"{titles().row(unit.row)}, K = {explainer.neighbours}: {video.id}"
             figure = picture_grid(rows, heads=[f"frame {t}" for t in at], title=title)
             yield f"{_stem(unit, video)}-{unit.row}", figure
 
@@ -128,9 +128,9 @@ def _stages(entry: Mapping[str, Any], all_units: list[Unit], results: Results | 
             saliency, _ = unit.job.maps.load(video.id)
             maps = [saliency, *_stage_maps(unit, metric, video, clip, record)]
             heads = ["Trained", *(str(stage) for stage in record["stages"])]
-            rows[row_name(unit.row)] = [overlay(clip, m).frames[middle] for m in maps]
+            rows[titles().row(unit.row)] = [overlay(clip, m).frames[middle] for m in maps]
             likeness = zip(record["spearman_curve"], record["ssim_curve"], strict=True)
-            notes[row_name(unit.row)] = [
+            notes[titles().row(unit.row)] = [
                 "",
                 *("constant" if rho is None else f"ρ {rho:.2f}, SSIM {ssim:.2f}" for rho, ssim in likeness),
             ]
@@ -155,12 +155,12 @@ def _stage_maps(
 
 def _times(entry: Mapping[str, Any], all_units: list[Unit], results: Results | None) -> Drawn:
     if results is not None:
-        yield "", times_figure(results.scores)
+        yield "", times_figure(results.scores, titles())
 
 
 def _minimal_masks(entry: Mapping[str, Any], all_units: list[Unit], results: Results | None) -> Drawn:
     if results is not None:
-        yield "", minimal_masks_figure(results.scores)
+        yield "", minimal_masks_figure(results.scores, titles())
 
 
 KINDS: dict[str, Callable[[Mapping[str, Any], list[Unit], Results | None], Drawn]] = {
@@ -196,7 +196,7 @@ def _moving(masks: BoxUnions, count: int) -> list[int]:
 
 
 def _place(unit: Unit) -> str:
-    return f"{display_name(unit.job.model.name)} on {display_name(unit.job.dataset.name)}"
+    return titles().place(unit.job.dataset.name, unit.job.model.name)
 
 
 def _stem(unit: Unit, video: Entry) -> str:

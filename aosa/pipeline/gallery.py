@@ -20,8 +20,9 @@ from aosa.evenly import evenly
 from aosa.metrics.sanity import spearman
 from aosa.pipeline.experiment import Results, Unit, by_place
 from aosa.report.overlay import Overlay, Pixels, comparison_sheet, overlay
-from aosa.report.tables import row_key, row_name
+from aosa.report.tables import row_key
 from aosa.saliency import SaliencyMap
+from aosa.titles import titles
 
 FPS = 8
 _CELLS = (8, 28, 28)  # T, H, W
@@ -100,7 +101,7 @@ def _shown(
         files = _media(overlay(clip, maps[unit.row]), f"{stem}.{unit.row}", out)
         items.append({"explainer": unit.row, **files, "scores": scores[unit.row]})
     target = meta["target_name"] or str(meta["target"])
-    named = {row_name(row): saliency for row, saliency in maps.items()}
+    named = {titles().row(row): saliency for row, saliency in maps.items()}
     sheet = comparison_sheet(clip, named, title=f"{entry.id}: {target}")
     return {
         "clip": entry.id,

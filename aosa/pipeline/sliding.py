@@ -27,8 +27,8 @@ from aosa.pipeline.shareable import hidden, shareable_yaml
 from aosa.pipeline.store import digest, load_map, save_map
 from aosa.report.blend import blend
 from aosa.report.overlay import Pixels, colour_range, enlarge, lay, save_png, save_video, to_unit
-from aosa.report.tables import display_name
 from aosa.report.timeline import MAX_CLASSES, Timeline
+from aosa.titles import titles
 
 _SHOWN = 5  # classes with a curve
 _MIN_WIDTH = 640  # of the overlay, so that the strip below it can be read
@@ -253,7 +253,7 @@ def _frames(video: WholeVideo, geometry: Geometry, factor: int) -> Iterator[Pixe
 
 
 def _timeline(video: WholeVideo, width: int) -> Timeline:
-    explainer = display_name(video.job.explainer_name)
+    explainer = titles()(video.job.explainer_name)
     captions = [
         f"{explainer}: {video.names[target]} ({row[target]:.2f})"
         for target, row in zip(video.targets, video.scores, strict=True)

@@ -29,6 +29,7 @@ from aosa.pipeline.tracking import track
 from aosa.report.statistics import bootstrap_interval
 from aosa.report.sweeps import Setting, draw, to_csv, to_markdown
 from aosa.schema import NUMBER, POSITIVE, TEXT, WHOLE, Kind, Schema, mapping, optional
+from aosa.titles import titles
 
 # Where and how fast a setting runs is none of its options.
 _NOT_OPTIONS = ("name", "column", "data_root", "output_root", "device", "batch_size", "threads", "tracking", "dry_run")
@@ -204,9 +205,9 @@ def gather(out: Path) -> list[int]:
     for note in failures:
         print(f"failed setting: {note['reason']}", file=sys.stderr)
     if settings:
-        text = to_markdown(settings)
+        text = to_markdown(settings, titles())
         write_atomic(out / "sweep.md", text)
         write_atomic(out / "sweep.csv", to_csv(settings))
-        draw(settings, out / "sweep")
+        draw(settings, out / "sweep", titles())
         print(f"\n{text}\nsweep: {out}/ sweep.md, .csv, .png, .pdf")
     return [*found, *(1 for _ in failures)]
