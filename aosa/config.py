@@ -76,13 +76,24 @@ def _hydra() -> Iterator[None]:
         running.hydra = hydra
 
 
+def config_file(group: str, name: str) -> Path | None:
+    """The file of a config (``explainer``, ``aosa``); None when there is none."""
+    paths = (folder / group / f"{name}.yaml" for folder in (*given_dirs(), config_dir()))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def given_dirs() -> list[Path]:
+    """The folders of configs that a running job was given by ``--config-dir``."""
+    if not HydraConfig.initialized():
+        return []
+    own = HydraConfig.get().runtime.config_sources
+    return [Path(s.path) for s in own if s.provider == "command-line" and s.path]
+
+
 def _searched(config_dirs: Sequence[str] = ()) -> list[str]:
     """The override that makes Hydra search further folders, and those that a running job was given."""
-    extra = list(config_dirs)
-    if HydraConfig.initialized():
-        own = HydraConfig.get().runtime.config_sources
-        extra += [s.path for s in own if s.provider == "command-line" and s.path]
-    paths = ",".join(quoted(f"file://{Path(path).absolute()}") for path in extra)
+    extra = [*map(Path, config_dirs), *given_dirs()]
+    paths = ",".join(quoted(f"file://{path.absolute()}") for path in extra)
     return [f"hydra.searchpath=[{paths}]"] if extra else []
 
 

@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, get_type_hints
 
 from aosa.errors import ConfigError
-from aosa.hints import check_type, describe, fits
+from aosa.hints import check_keys, check_type, describe, fits
 from aosa.options import as_text, check_choice, full_key, is_number
 
 
@@ -35,6 +35,18 @@ def option(
     return field(default=default, metadata=about)
 
 
+def part(default: str, meaning: str, kinds: Sequence[type[Part]]) -> Any:
+    """A dataclass field that is an object with options of its own, see `Part`: ``blur``, ``{name: blur, sigma: 8}``, or
+    an object of the field's class, such as one of yours.
+
+    Args:
+        default: the name of one of the kinds.
+        meaning: one line.
+        kinds: the classes that can be given by name.
+    """
+    return field(default=default, metadata={"meaning": meaning, "kinds": tuple(kinds)})
+
+
 def fixed(value: Any) -> Any:
     """An inherited field that is no option here: it always has this value."""
     return field(default=value, init=False, repr=False)
@@ -53,15 +65,18 @@ class Checked:
     owner: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        """Refuse values of another type or out of range.
+        """Refuse values of another type or out of range, and make the parts that are given by name.
 
         Raises:
             ConfigError: naming the key, the value, and what would be right.
         """
-        kinds = get_type_hints(type(self))
-        for part in fields(self):
-            if part.init:
-                _check(full_key(self.owner, part.name), getattr(self, part.name), kinds[part.name], part.metadata)
+        hints = get_type_hints(type(self))
+        for own in fields(self):
+            if own.init and "kinds" in own.metadata:
+                key, value = full_key(self.owner, own.name), getattr(self, own.name)
+                setattr(self, own.name, _made(key, value, hints[own.name], own.metadata["kinds"]))
+            elif own.init:
+                _check(full_key(self.owner, own.name), getattr(self, own.name), hints[own.name], own.metadata)
 
 
 @dataclass
@@ -88,15 +103,64 @@ class Options(Checked):
         Raises:
             TypeError: arguments of ``__init__`` that are no fields; an identity without them would be wrong.
         """
-        names = [part.name for part in fields(self) if part.init]
+        names = _names(type(self))
         if names != list(inspect.signature(type(self)).parameters):
             raise TypeError(f"{type(self).__qualname__} must be a dataclass, and its options its fields")
         return {name: getattr(self, name) for name in names}
 
     def identity(self) -> dict[str, object]:
         """Name, version and options: all that changes a result, as JSON has it."""
-        options = {key: list(value) if isinstance(value, tuple) else value for key, value in self.options().items()}
+        options = {key: _as_json(value) for key, value in self.options().items()}
         return {"name": self.name, "version": self.version, **options}
+
+
+@dataclass
+class Part(Options):
+    """An option that has options itself. Its identity is what a user types, so that one without options is its name; a
+    default that changes needs another version."""
+
+    def changed(self) -> dict[str, object]:
+        """The options that are not at their defaults, as JSON has them; and the version, once it is raised."""
+        defaults = {own.name: own.default for own in fields(self)}
+        version = {"version": self.version} if self.version > 1 else {}
+        return {key: _as_json(v) for key, v in self.options().items() if v != defaults[key]} | version
+
+    def spelled(self) -> str | dict[str, object]:
+        """``blur``, or ``{"name": "blur", "sigma": 8}``."""
+        changed = self.changed()
+        return {"name": self.name, **changed} if changed else self.name
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, Part):
+        return value.spelled()
+    if isinstance(value, Options):
+        return value.identity()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _names(kind: type[Checked]) -> list[str]:
+    return [own.name for own in fields(kind) if own.init]
+
+
+def _made(key: str, value: object, hint: Any, kinds: Sequence[type[Part]]) -> Part:
+    """The object that a name, or a mapping of a name and options, means."""
+    if isinstance(value, hint):
+        return value  # type: ignore[no-any-return]
+    known = {kind.name: kind for kind in kinds}
+    given = dict(value) if isinstance(value, Mapping) else {"name": value}
+    if "name" not in given:
+        raise ConfigError(f"{key}.name is missing: give one of {', '.join(known)}")
+    name = given.pop("name")
+    owner, _, own_name = key.rpartition(".")
+    check_choice(owner, **{own_name: (name, tuple(known))})
+    made = known[str(name)]
+    check_keys(key, given, _names(made))
+    hints = get_type_hints(made)
+    for own in fields(made):
+        if own.name in given:
+            _check(f"{key}.{own.name}", given[own.name], hints[own.name], own.metadata)
+    return made(**given)
 
 
 def _check(key: str, value: object, kind: Any, about: Mapping[str, Any]) -> None:

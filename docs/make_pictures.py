@@ -23,14 +23,14 @@ from PIL import Image
 from aosa.clip import Clip
 from aosa.config import build, compose
 from aosa.data.moving_shapes import MovingShapes
+from aosa.experiment.titles import titles
 from aosa.explainers import AOSA, GradCAM
 from aosa.files import write_atomic
 from aosa.metrics.deletion_insertion import ranks
 from aosa.models import VideoModel, load_model
-from aosa.removal.fills import make_fill
+from aosa.removal.fills import Blur, Constant
 from aosa.report.grids import picture_grid
 from aosa.report.overlay import Pixels, overlay
-from aosa.report.tables import display_name
 
 FOLDER = Path(__file__).parent / "pictures"
 INDEX = 18  # of the clip
@@ -122,9 +122,7 @@ def maps(model: VideoModel, clip: Clip, rows: Sequence[Row]) -> Figure:
     }
     for name, options, title in rows:
         explainer = build(compose("explain", [f"explainer={name}", *(f"explainer.{o}" for o in options)]).explainer)
-        pictures[title or display_name(name).replace(" (", "\n(")] = overlay(
-            clip, explainer(model, clip, target)
-        ).frames
+        pictures[title or titles()(name).replace(" (", "\n(")] = overlay(clip, explainer(model, clip, target)).frames
     return grid(pictures, clip)
 
 
@@ -174,8 +172,8 @@ def game() -> Figure:
     rows: dict[str, list[Pixels]] = {"Deletion": [], "Insertion": []}
     notes: dict[str, list[str]] = {name: [] for name in rows}
     for count in steps:
-        for name, first in (("Deletion", "constant"), ("Insertion", "blur")):
-            shown = torch.where((rank < count) == (name == "Insertion"), x, make_fill(first, x, model.spec))
+        for name, first in (("Deletion", Constant()), ("Insertion", Blur())):
+            shown = torch.where((rank < count) == (name == "Insertion"), x, first(x, model.spec))
             rows[name].append(model.spec.denormalise(shown)[FRAME].numpy())
             with torch.no_grad():
                 notes[name].append(f"f = {float(model.scores(shown[None])[0, target]):.2f}")

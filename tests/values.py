@@ -50,7 +50,7 @@ CHEAP = {
 # Options that take another way through a method, tried on the first clip.
 VARIANTS = {
     "aosa": [
-        "fill=sampled samples=2",
+        "fill={name:sampled,samples:2}",
         "fill=patches",
         "fill=box_mean",
         "fill=blur",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 
@@ -31,6 +32,8 @@ class EpicAction(EpicKitchens):
     Raises:
         ConfigError: as there.
     """
+
+    title: ClassVar[str] = "EPIC-Action"
 
     word = "verb"
 

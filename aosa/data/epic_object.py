@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class EpicObject(EpicKitchens):
     Raises:
         ConfigError: as there.
     """
+
+    title: ClassVar[str] = "EPIC-Object"
 
     word = "noun"
 

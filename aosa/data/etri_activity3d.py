@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import ClassVar
 
 from aosa.data.base import Entry, Problem, first_of
 from aosa.data.choose import Choice
@@ -44,6 +45,8 @@ class EtriActivity3D(Choice, FileDataset):
         ConfigError: no such folder or file, a list with a line that is none, an option out of range, an unknown
             class, or no video.
     """
+
+    title: ClassVar[str] = "ETRI-Activity3D"
 
     annotated = frozenset()
     flip_keeps_class = True  # no class tells left from right

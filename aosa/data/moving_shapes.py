@@ -66,6 +66,8 @@ class MovingShapes(Checked, VideoDataset):
         ConfigError: an unknown split, a size or a number of distractors out of range.
     """
 
+    title: ClassVar[str] = "Moving shapes"
+
     owner: ClassVar[str] = "dataset"
     name = "moving_shapes"
     annotated = frozenset({"boxes", "segment", "truth"})

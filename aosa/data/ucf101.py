@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from aosa.data.base import Entry, Problem, first_of
 from aosa.data.class_map import check_classes
@@ -41,6 +42,8 @@ class UCF101(FileDataset):
         ConfigError: no such folder or list, an unknown class, an option out of range, or not one of the
             listed videos is there.
     """
+
+    title: ClassVar[str] = "UCF101"
 
     annotated = frozenset()
     flip_keeps_class = True  # no class tells left from right

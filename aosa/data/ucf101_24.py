@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,6 +33,8 @@ class UCF10124(UCF101):
         ConfigError: as `aosa.data.ucf101.UCF101`, or no annotation file.
         AosaError: an annotation file that is not one, or asks to run code.
     """
+
+    title: ClassVar[str] = "UCF101-24"
 
     annotated = frozenset({"boxes"})
 

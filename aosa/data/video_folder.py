@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from aosa.data.base import Entry, Problem
 from aosa.data.class_map import check_classes
@@ -37,6 +38,8 @@ class VideoFolder(FileDataset):
     Raises:
         ConfigError: no such folder, no video in it, or a class that is none of its sub-folders.
     """
+
+    title: ClassVar[str] = "Video folder"
 
     annotated = frozenset()
 

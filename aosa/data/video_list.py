@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from aosa.clip import Clip, InputSpec
 from aosa.data.base import Entry, Problem, View, Views, first_of
@@ -73,6 +74,8 @@ class VideoList(Choice, FileDataset):
         ConfigError: no such folder or file, a list that is none, an option out of range, labels that could be read in
             two ways, an unknown class, or not one of the listed videos is there.
     """
+
+    title: ClassVar[str] = "Video list"
 
     videos: str | Path = option(meaning="the list, see `aosa.data.path_lists.read_list`")
     _: KW_ONLY

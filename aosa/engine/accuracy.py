@@ -40,6 +40,7 @@ class Accuracy(Views):
 
     name: ClassVar[str] = "accuracy"
     columns: ClassVar[dict[str, str]] = {"top1": "higher", "top5": "higher"}
+    titles: ClassVar[dict[str, str]] = {"top1": "Top-1", "top5": "Top-5"}
 
     average: str = option(
         "probability",

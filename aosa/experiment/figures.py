@@ -22,6 +22,7 @@ from aosa.engine.clock import TIMES
 from aosa.errors import ConfigError, VideoError
 from aosa.experiment.collect import Results
 from aosa.experiment.grid import Experiment, Unit, by_place
+from aosa.experiment.titles import titles
 from aosa.explainers.base import Explainer
 from aosa.metrics import MinimalMask, Sanity
 from aosa.options import check_whole
@@ -30,7 +31,6 @@ from aosa.report.costs import minimal_masks_figure, times_figure
 from aosa.report.figures import save
 from aosa.report.grids import picture_grid
 from aosa.report.overlay import Pixels, overlay
-from aosa.report.tables import display_name, row_name
 from aosa.saliency import SaliencyMap
 from aosa.store.maps import MapFolder
 from aosa.subsample import subsample
@@ -92,7 +92,7 @@ def _maps(entry: Mapping[str, Any], units: list[Unit], results: Results | None) 
         for unit in group:
             saliency, meta = unit.job.maps.load(video.id)
             frames = overlay(clip, saliency).frames
-            rows[row_name(unit.row)] = [frames[t] for t in at]
+            rows[titles().row(unit.row)] = [frames[t] for t in at]
             target = meta["target_name"] or str(meta["target"])
         heads = [f"frame {t}" for t in at]
         title = f"{_place(group[0])}, {video.id}: {target}"
@@ -111,7 +111,7 @@ def _masks(entry: Mapping[str, Any], units: list[Unit], results: Results | None)
                 frames = torch.where(hidden[..., None], colour, clip.frames).numpy()
                 rows[f"Mask {number}"] = [frames[t] for t in at]
             joined = unit.job.explainer.options().get("neighbours")
-            title = f"{row_name(unit.row)}{'' if joined is None else f', K = {joined}'}: {video.id}"
+            title = f"{titles().row(unit.row)}{'' if joined is None else f', K = {joined}'}: {video.id}"
             figure = picture_grid(rows, heads=[f"frame {t}" for t in at], title=title)
             yield f"{_stem(unit, video)}-{unit.row}", figure
 
@@ -131,9 +131,9 @@ def _stages(entry: Mapping[str, Any], units: list[Unit], results: Results | None
             saliency, _ = unit.job.maps.load(video.id)
             maps = [saliency, *_stage_maps(unit, metric, video, clip, record)]
             heads = ["Trained", *(str(stage) for stage in record["stages"])]
-            rows[row_name(unit.row)] = [overlay(clip, m).frames[middle] for m in maps]
+            rows[titles().row(unit.row)] = [overlay(clip, m).frames[middle] for m in maps]
             likeness = zip(record["spearman_curve"], record["ssim_curve"], strict=True)
-            notes[row_name(unit.row)] = [
+            notes[titles().row(unit.row)] = [
                 "",
                 *("constant" if rho is None else f"ρ {rho:.2f}, SSIM {ssim:.2f}" for rho, ssim in likeness),
             ]
@@ -158,12 +158,12 @@ def _stage_maps(
 
 def _times(entry: Mapping[str, Any], units: list[Unit], results: Results | None) -> Drawn:
     if results is not None:
-        yield "", times_figure(results.scores)
+        yield "", times_figure(results.scores, titles())
 
 
 def _minimal_masks(entry: Mapping[str, Any], units: list[Unit], results: Results | None) -> Drawn:
     if results is not None:
-        yield "", minimal_masks_figure(results.scores)
+        yield "", minimal_masks_figure(results.scores, titles())
 
 
 KINDS: dict[str, Callable[[Mapping[str, Any], list[Unit], Results | None], Drawn]] = {
@@ -199,7 +199,7 @@ def _moving(masks: BoxUnions, count: int) -> list[int]:
 
 
 def _place(unit: Unit) -> str:
-    return f"{display_name(unit.job.model.name)} on {display_name(unit.job.dataset.name)}"
+    return titles().place(unit.job.dataset.name, unit.job.model.name)
 
 
 def _stem(unit: Unit, video: Entry) -> str:

@@ -17,9 +17,10 @@ from aosa.data.base import Entry
 from aosa.errors import VideoError
 from aosa.experiment.collect import Results
 from aosa.experiment.grid import Experiment, Unit, by_place
+from aosa.experiment.titles import titles
 from aosa.metrics.sanity import spearman
 from aosa.report.overlay import Overlay, Pixels, comparison_sheet, overlay
-from aosa.report.tables import row_key, row_name
+from aosa.report.tables import row_key
 from aosa.saliency import SaliencyMap
 from aosa.subsample import subsample
 
@@ -100,7 +101,7 @@ def _item(
         files = _media(overlay(clip, maps[unit.row]), f"{stem}.{unit.row}", out)
         items.append({"explainer": unit.row, **files, "scores": scores[unit.row]})
     target = meta["target_name"] or str(meta["target"])
-    named = {row_name(row): saliency for row, saliency in maps.items()}
+    named = {titles().row(row): saliency for row, saliency in maps.items()}
     sheet = comparison_sheet(clip, named, title=f"{entry.id}: {target}")
     return {
         "clip": entry.id,

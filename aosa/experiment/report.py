@@ -12,10 +12,10 @@ from aosa.experiment.collect import Results
 from aosa.experiment.gallery import gallery
 from aosa.experiment.grid import Experiment, Unit
 from aosa.experiment.table import Tabulated
+from aosa.experiment.titles import titles
 from aosa.files import whole_folder
 from aosa.report.figures import curves
 from aosa.report.html import write_report
-from aosa.report.tables import display_name, row_name
 from aosa.store.shareable import as_cell, command_line, shareable_yaml
 
 _HEADINGS = {
@@ -63,9 +63,9 @@ def _curves(results: Results, out: Path) -> list[str]:
     pictures = []
     for dataset, model in dict.fromkeys((c["dataset"], c["model"]) for c in results.curves):
         part = [c for c in results.curves if (c["dataset"], c["model"]) == (dataset, model)]
-        title = f"{display_name(model)} on {display_name(dataset)}, {len({c['clip'] for c in part})} videos"
+        title = f"{titles().place(dataset, model)}, {len({c['clip'] for c in part})} videos"
         stem = f"curves-{dataset}-{model}"
-        curves(part, out / f"{stem}.png", title=title)  # no suffix: a network's name may hold dots
+        curves(part, out / f"{stem}.png", title=title, titles=titles())  # no suffix: a network's name may hold dots
         pictures.append(f"{stem}.png")
     return pictures
 
@@ -98,7 +98,7 @@ def _failures(experiment: Experiment) -> list[dict[str, object]]:
         for entry in unit.job.entries():
             reason = unit.job.maps.failure(entry.id)
             for found in filter(None, [reason] if reason else [r.failure(entry.id) for r in records]):
-                rows.setdefault((entry.id, where, str(as_cell(found))), []).append(row_name(unit.row))
+                rows.setdefault((entry.id, where, str(as_cell(found))), []).append(titles().row(unit.row))
     return [
         {"clip": clip, "where": where, "reason": reason, "explainers": ", ".join(dict.fromkeys(rows_of))}
         for (clip, where, reason), rows_of in rows.items()
@@ -106,7 +106,7 @@ def _failures(experiment: Experiment) -> list[dict[str, object]]:
 
 
 def _where(place: Place) -> str:
-    return f"{display_name(place.model.name)} on {display_name(place.dataset.name)}"
+    return titles().place(place.dataset.name, place.model.name)
 
 
 def _made_by(units: Sequence[Unit]) -> str:

@@ -11,6 +11,7 @@ from aosa.config import did_you_mean
 from aosa.errors import ConfigError
 from aosa.experiment.collect import Results
 from aosa.experiment.grid import AVERAGES, Experiment, bases_of, whole_grids
+from aosa.experiment.titles import titles
 from aosa.report.claims import Claim, Verdict, claims_here, read_claims, verdicts, verdicts_markdown
 from aosa.report.tables import Table, TableSpec, make_table, paper_values, row_key
 
@@ -66,6 +67,7 @@ def table_spec(experiment: Experiment, columns: Mapping[str, str], explainers: S
         settings=settings,
         statistic=options["statistic"],
         decimals=options["decimals"],
+        titles=titles(),
     )
 
 

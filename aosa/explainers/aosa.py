@@ -11,11 +11,11 @@ from torch import Tensor
 
 from aosa.clip import Clip, InputSpec
 from aosa.explainers.base import Explainer, Passes
-from aosa.fields import option
+from aosa.fields import option, part
 from aosa.models.base import VideoModel
 from aosa.removal.boxes import BoxUnions
-from aosa.removal.draws import PatchDraws
-from aosa.removal.fills import FILLS, make_fill
+from aosa.removal.draws import Sampled
+from aosa.removal.fills import FILLS, ClipFill
 from aosa.removal.forward import masked_scores
 from aosa.removal.tubes import AdaptiveMasks
 from aosa.removal.weighting import WEIGHTINGS, weighted_map
@@ -30,7 +30,7 @@ class AOSA(AdaptiveMasks, Explainer):
     ``neighbours=0`` is the papers' AOSA_SGL.
 
     ``fill="sampled"`` is conditional sampling in full: the score of a mask is the mean over draws from N(μ, Σ), see
-    `aosa.removal.draws.PatchDraws`. III-C weighs the draws by their density, which in a sum over draws from it would
+    `aosa.removal.draws.Sampled`. III-C weighs the draws by their density, which in a sum over draws from it would
     count it twice.
 
     ``compat="authors"`` also sets ``weighting="authors"``.
@@ -40,11 +40,12 @@ class AOSA(AdaptiveMasks, Explainer):
     """
 
     name: ClassVar[str] = "aosa"
+    title: ClassVar[str] = "AOSA"
+    titles: ClassVar[dict[str, str]] = {"aosa_single": "AOSA (single mask)"}
+    # Options of fills that stood beside the fill before, and still do in an identity, so that maps keep their folders.
+    beside_fill: ClassVar[dict[str, object]] = {"margin": 4, "samples": 10, "window": 9}
 
-    fill: str = option("constant", "what replaces occluded voxels", choices=(*FILLS, "sampled"))
-    margin: int = option(4, "m of the fills patches, which is μ, and sampled, pixels (journal 4, WACV 10)", low=1)
-    samples: int = option(10, "draws per mask of the fill sampled; the papers name no number", low=1)
-    window: int = option(9, "n of the fill box_mean, pixels", low=1)
+    fill: ClipFill | Sampled = part("constant", "what replaces occluded voxels", (*FILLS, Sampled))
     weighting: str = option(
         "authors", "of the masks: what the papers print, or what their code does", choices=WEIGHTINGS
     )
@@ -56,7 +57,7 @@ class AOSA(AdaptiveMasks, Explainer):
 
     def identity(self) -> dict[str, object]:
         """Name, version and options; the flow's weights count by content."""
-        identity = super().identity()
+        identity = {**super().identity(), "fill": self.fill.name, **self.beside_fill, **self.fill.changed()}
         if self.flow_weights is not None:
             with Path(self.flow_weights).expanduser().open("rb") as file:
                 identity["flow_weights"] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -68,14 +69,9 @@ class AOSA(AdaptiveMasks, Explainer):
     def explain(self, model: VideoModel, clip: Clip, target: int, prepared: BoxUnions) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
         base = float(model.scores(x[None])[0, target])
-        if self.fill == "sampled":
-            draws = PatchDraws(x, prepared, margin=self.margin, samples=self.samples, seed=self.seed, clip_id=clip.id)
-            scores = masked_scores(model, x, draws, draws.fill, target).reshape(len(prepared), -1).mean(axis=1)
-        else:
-            fill = make_fill(self.fill, x, model.spec, margin=self.margin, window=self.window)
-            scores = masked_scores(model, x, prepared, fill, target)
+        masks, replacement = self.fill.of_masks(x, model.spec, prepared, self.seed, clip.id)
+        scores = masked_scores(model, x, masks, replacement, target).reshape(len(prepared), -1).mean(axis=1)
         return weighted_map(prepared, scores, base, self.weighting)
 
     def passes(self, model: VideoModel, clip: Clip) -> Passes:
-        masks = len(self.prepare(clip, model.spec))
-        return Passes(1 + masks * (self.samples if self.fill == "sampled" else 1))
+        return Passes(1 + len(self.prepare(clip, model.spec)) * self.fill.draws)

@@ -14,10 +14,10 @@ from aosa.errors import ConfigError
 from aosa.explainers.aosa import AOSA
 from aosa.explainers.base import Passes
 from aosa.explainers.gradients import check_gradient, gradients_of
-from aosa.fields import fixed, option
+from aosa.fields import option, part
 from aosa.models.base import VideoModel
 from aosa.removal.boxes import BoxUnions
-from aosa.removal.fills import FILLS, make_fill
+from aosa.removal.fills import FILLS, BoxMean, ClipFill, Constant
 from aosa.removal.weighting import weighted_map
 
 
@@ -50,9 +50,15 @@ class AOSAApprox(AOSA):
     """
 
     name: ClassVar[str] = "aosa_approx"
+    title: ClassVar[str] = "AOSA-approx"
+    titles: ClassVar[dict[str, str]] = {
+        "aosa_approx_single": "AOSA-approx (single mask)",
+        "aosa_approx_iqr": "AOSA-approx (IQR, WACV)",
+        "aosa_approx_iqr_single": "AOSA-approx (IQR, WACV, single mask)",
+    }
+    beside_fill: ClassVar[dict[str, object]] = {"margin": 4, "window": 9}
 
-    fill: str = option("patches", "μ, what replaces occluded voxels", choices=FILLS)
-    samples: int = fixed(1)
+    fill: ClipFill = part("patches", "μ, what replaces occluded voxels", FILLS)
     relu: bool | str = option(
         True, "count only voxels whose occlusion lowers the score", choices=(True, False, "printed")
     )
@@ -63,10 +69,10 @@ class AOSAApprox(AOSA):
         super().__post_init__()
         if self.iqr and self.relu:
             raise ConfigError("explainer.iqr=true needs explainer.relu=false: neither paper defines the two together")
-        if self.authors and (self.relu or self.fill not in ("constant", "box_mean")):
+        if self.authors and (self.relu or not isinstance(self.fill, Constant | BoxMean)):
             raise ConfigError(
                 f"explainer.compat=authors needs explainer.relu=false (is {self.relu}) and explainer.fill=constant or "
-                f"box_mean (is {self.fill}): the authors' code has nothing else"
+                f"box_mean (is {self.fill.name}): the authors' code has nothing else"
             )
 
     def check(self, model: VideoModel) -> None:
@@ -74,7 +80,7 @@ class AOSAApprox(AOSA):
 
     def explain(self, model: VideoModel, clip: Clip, target: int, prepared: BoxUnions) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
-        mu = make_fill(self.fill, x, model.spec, margin=self.margin, window=self.window)
+        mu = self.fill(x, model.spec)
         base, gradient = _value_and_gradient(model, x, target)
         scores = base - prepared.sum(self._drop(gradient, mu - x))
         if self.iqr:

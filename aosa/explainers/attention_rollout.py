@@ -34,6 +34,7 @@ class AttentionRollout(Explainer):
     """
 
     name: ClassVar[str] = "attention_rollout"
+    title: ClassVar[str] = "Attention Rollout"
 
     def check(self, model: VideoModel) -> None:
         if not isinstance(model.network, TimeSformer):

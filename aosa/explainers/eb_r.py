@@ -37,6 +37,7 @@ class EBR(Explainer):
     """
 
     name: ClassVar[str] = "eb_r"
+    title: ClassVar[str] = "EB-R"
 
     output: str = option(
         "probability",

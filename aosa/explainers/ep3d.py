@@ -47,6 +47,7 @@ class EP3D(Explainer):
     """
 
     name: ClassVar[str] = "ep3d"
+    title: ClassVar[str] = "EP-3D"
     score_weight: ClassVar[float] = 100.0
 
     areas: Sequence[float] = option((0.1,), "shares of the clip to be kept", expect=SHARES)

@@ -15,6 +15,7 @@ class EP3DEvenly(EP3D):
     """EP-3D that keeps the same share of every frame: Li et al., WACV 2021, 4.4, eq. 10 and 11."""
 
     name: ClassVar[str] = "ep3d_evenly"
+    title: ClassVar[str] = "EP-3D-Evenly"
 
     def penalty(self, mask: Tensor, area: float, iteration: int) -> Tensor:
         """The mean over the frames, as the authors' code."""

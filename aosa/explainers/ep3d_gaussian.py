@@ -22,6 +22,7 @@ class EP3DGaussian(EP3D):
     """
 
     name: ClassVar[str] = "ep3d_gaussian"
+    title: ClassVar[str] = "EP-3D (Gaussian)"
 
     delta: int = option(1, "Δt, frames; the paper tries 1, 2 and 3", low=1)
 

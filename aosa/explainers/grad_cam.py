@@ -23,6 +23,7 @@ class GradCAM(CAM):
     """
 
     name: ClassVar[str] = "grad_cam"
+    title: ClassVar[str] = "Grad-CAM"
 
     pooling: str = option("clip", "mean of the gradient over the clip, or per frame", choices=("clip", "frame"))
 

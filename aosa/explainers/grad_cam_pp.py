@@ -25,6 +25,7 @@ class GradCAMPP(CAM):
     """
 
     name: ClassVar[str] = "grad_cam_pp"
+    title: ClassVar[str] = "Grad-CAM++"
 
     output: str = fixed("logit")
 

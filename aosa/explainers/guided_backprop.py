@@ -12,36 +12,30 @@ from torch.overrides import TorchFunctionMode
 
 from aosa.clip import Clip
 from aosa.errors import ConfigError
-from aosa.explainers.base import Explainer, Passes
-from aosa.explainers.gradients import OUTPUTS, check_gradient, input_gradients
-from aosa.fields import option
+from aosa.explainers.base import Passes
+from aosa.explainers.gradients import input_gradients
+from aosa.explainers.input_gradient import InputGradient
 from aosa.models.base import VideoModel
 
 
 @dataclass
-class GuidedBackprop(Explainer):
+class GuidedBackprop(InputGradient):
     """The input's gradient, with what is negative stopped at each ReLU on the way back too.
 
-    Springenberg et al. 2015. Largest magnitude over the channels. Not of the papers that are reproduced here; a
-    baseline that users expect, with a known flaw: it hardly depends on the last layers' weights (Adebayo et al. 2018).
+    Springenberg et al. 2015. ``absolute`` is the largest magnitude over the channels. Not of the papers that are
+    reproduced here; a baseline that users expect, with a known flaw: it hardly depends on the last layers' weights
+    (Adebayo et al. 2018).
 
     Raises:
         ConfigError: an option out of its choices, or a network without ReLU.
     """
 
     name: ClassVar[str] = "guided_backprop"
-
-    absolute: bool = option(True, "largest |·| over the channels; off keeps the sign of their sum")
-    output: str = option("logit", "what is differentiated", choices=OUTPUTS)
-
-    @property
-    def signed(self) -> bool:  # type: ignore[override]
-        """Below 0, more brightness lowers the class; magnitudes have no sign."""
-        return not self.absolute
+    title: ClassVar[str] = "Guided Backprop"
 
     def check(self, model: VideoModel) -> None:
         """Costs a forward pass."""
-        check_gradient(model)
+        super().check(model)
         with model.frozen(), torch.no_grad(), _Guided() as guide:
             model.logits(torch.zeros(1, 3, model.spec.frames, *model.spec.size))
         if not guide.relus:

@@ -25,6 +25,7 @@ class KernelSHAP3D(SegmentOptions, SampleOptions, LassoOptions, RemovalMethod):
     """
 
     name: ClassVar[str] = "kernel_shap3d"
+    title: ClassVar[str] = "Kernel SHAP (3D)"
 
     selection: str = fixed("shapley")
     summary: str = fixed("shapley")

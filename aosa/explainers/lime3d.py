@@ -25,6 +25,7 @@ class LIME3D(SegmentOptions, BernoulliOptions, RidgeOptions, RemovalMethod):
     """
 
     name: ClassVar[str] = "lime3d"
+    title: ClassVar[str] = "LIME (3D)"
 
     selection: str = fixed("bernoulli")
     summary: str = fixed("linear")

@@ -20,6 +20,7 @@ class LOCO(SegmentOptions, RemovalMethod):
     """
 
     name: ClassVar[str] = "loco"
+    title: ClassVar[str] = "LOCO"
 
     selection: str = fixed("one_out")
     summary: str = fixed("difference")

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from aosa.clip import Clip, InputSpec
 from aosa.explainers.base import Explainer, Passes
-from aosa.fields import option
+from aosa.fields import option, part
 from aosa.models.base import VideoModel
 from aosa.removal.boxes import BoxUnions
-from aosa.removal.fills import FILLS, make_fill
+from aosa.removal.fills import FILLS, ClipFill
 from aosa.removal.forward import masked_scores
 from aosa.removal.weighting import WEIGHTINGS, weighted_map
 
@@ -32,6 +32,7 @@ class OSA(Explainer):
     """
 
     name: ClassVar[str] = "osa"
+    title: ClassVar[str] = "OSA"
 
     box: tuple[int, int, int] | None = option(
         None,
@@ -45,7 +46,7 @@ class OSA(Explainer):
         low=1,
         expect="[frames, height, width], whole numbers of at least 1",
     )
-    fill: str = option("constant", "what replaces occluded voxels", choices=FILLS)
+    fill: ClipFill = part("constant", "what replaces occluded voxels", FILLS)
     weighting: str = option("authors", "as AOSA's", choices=WEIGHTINGS)
 
     def prepare(self, clip: Clip, spec: InputSpec) -> BoxUnions:
@@ -53,9 +54,10 @@ class OSA(Explainer):
 
     def explain(self, model: VideoModel, clip: Clip, target: int, prepared: BoxUnions) -> Tensor:
         x = clip.tensor(model.spec).to(model.device)
-        fill = make_fill(self.fill, x, model.spec)
         base = float(model.scores(x[None])[0, target])
-        return weighted_map(prepared, masked_scores(model, x, prepared, fill, target), base, self.weighting)
+        return weighted_map(
+            prepared, masked_scores(model, x, prepared, self.fill(x, model.spec), target), base, self.weighting
+        )
 
     def passes(self, model: VideoModel, clip: Clip) -> Passes:
         return Passes(1 + len(self.prepare(clip, model.spec)))

@@ -20,6 +20,7 @@ class Random(Explainer):
     """Uniform noise in [0, 1), drawn from (seed, clip id); blind to the model."""
 
     name: ClassVar[str] = "random"
+    title: ClassVar[str] = "Random"
 
     seed: int = option(0, "of the draw", low=0)
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from aosa.clip import Clip, InputSpec
 from aosa.errors import ConfigError
 from aosa.explainers.base import Explainer, Passes
-from aosa.fields import Options, fixed, option
+from aosa.fields import Options, fixed, option, part
 from aosa.models.base import VideoModel
-from aosa.removal.fills import inpainting, make_fill
+from aosa.removal.fills import REGION_FILLS, ClipFill, Inpaint, RegionMean
 from aosa.removal.flow import FLOWS
 from aosa.removal.forward import masked_scores
-from aosa.removal.regions import Fill, Regions, Segments, SoftGrid, Windows
+from aosa.removal.regions import Regions, Segments, SoftGrid, Windows
 from aosa.removal.segments import segment
 from aosa.removal.selection import bernoulli, one_in, one_out, shapley_kernel
 from aosa.removal.summary import linear_fit, locality, mean_kept, shapley_fit
@@ -104,11 +104,7 @@ class RemovalMethod(Explainer):
         low=1,
         expect="[time, height, width], whole numbers of at least 1",
     )
-    removal: str = option(
-        "black",
-        "what stands in for removed voxels",
-        choices=("black", "grey", "region_mean", "blur", "inpaint", "constant", "clip_mean"),
-    )
+    removal: ClipFill | RegionMean | Inpaint = part("black", "what stands in for removed voxels", REGION_FILLS)
 
     @property
     def signed(self) -> bool:  # type: ignore[override]
@@ -123,7 +119,8 @@ class RemovalMethod(Explainer):
         kept, weights = self.select(prepared.count, clip.id)
         ends = self._ends()
         rows = np.concatenate([np.full((1, prepared.count), end) for end in ends] + [kept])
-        scores = masked_scores(model, x, prepared.masks(rows), self._fill(prepared, x, model.spec), target)
+        replacement = self.removal.of_regions(x, model.spec, prepared)
+        scores = masked_scores(model, x, prepared.masks(rows), replacement, target)
         return prepared.paint(self.summarise(kept, weights, scores[len(ends) :], scores[: len(ends)]))
 
     def passes(self, model: VideoModel, clip: Clip) -> Passes:
@@ -189,11 +186,6 @@ class RemovalMethod(Explainer):
             return (self.selection == "one_out",)
         return {"mean": (True,), "shapley": (True, False)}.get(self.summary, ())
 
-    def _fill(self, regions: Regions, x: Tensor, spec: InputSpec) -> Fill:
-        if self.removal == "region_mean":
-            return regions.mean_colour(x)
-        return inpainting(x, spec) if self.removal == "inpaint" else make_fill(self.removal, x, spec)
-
 
 @dataclass
 class Removal(SegmentOptions, BernoulliOptions, RidgeOptions, LassoOptions, RemovalMethod):
@@ -214,7 +206,7 @@ class Removal(SegmentOptions, BernoulliOptions, RidgeOptions, LassoOptions, Remo
     the Shapley kernel; ``one_out``, all but one region; ``one_in``, one region. The last two have N = R.
 
     ``removal``, what stands in for removed voxels: ``region_mean``, the mean colour of each region; ``inpaint``,
-    painted from what is left (`aosa.removal.fills.inpainting`); the others as in `aosa.removal.fills.make_fill`.
+    painted from what is left; the others as in `aosa.removal.fills`.
 
     ``summary``: ``mean`` score of the samples that keep r, x among them, over its sum; ``linear``, a ridge regression
     of f on z; ``shapley``, Kernel SHAP's regression (only with the selection shapley); ``difference``,
@@ -226,6 +218,7 @@ class Removal(SegmentOptions, BernoulliOptions, RidgeOptions, LassoOptions, Remo
     """
 
     name: ClassVar[str] = "removal"
+    title: ClassVar[str] = "Removal"
 
     segmentation: str = option("slic", "what the regions are", choices=("grid", "slic", "soft_grid", "windows"))
     selection: str = option("bernoulli", "what a sample keeps", choices=("bernoulli", "shapley", "one_out", "one_in"))

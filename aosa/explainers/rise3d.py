@@ -25,6 +25,7 @@ class RISE3D(BernoulliOptions, RemovalMethod):
     """
 
     name: ClassVar[str] = "rise3d"
+    title: ClassVar[str] = "RISE (3D)"
 
     segmentation: str = fixed("soft_grid")
     selection: str = fixed("bernoulli")

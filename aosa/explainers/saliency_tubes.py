@@ -31,6 +31,7 @@ class SaliencyTubes(Explainer):
     """
 
     name: ClassVar[str] = "saliency_tubes"
+    title: ClassVar[str] = "Saliency Tubes"
 
     def check(self, model: VideoModel) -> None:
         """Costs a forward pass."""

@@ -21,6 +21,7 @@ class SOS(RemovalMethod):
     """
 
     name: ClassVar[str] = "sos"
+    title: ClassVar[str] = "SOS"
 
     segmentation: str = fixed("windows")
     selection: str = fixed("one_out")

@@ -36,6 +36,7 @@ class STEP(EP3D):
     """
 
     name: ClassVar[str] = "step"
+    title: ClassVar[str] = "STEP"
     score_weight: ClassVar[float] = 1.0
 
     z: int = option(443, "Z in k", choices=(443, 311))

@@ -21,6 +21,7 @@ class Univariate(SegmentOptions, RemovalMethod):
     """
 
     name: ClassVar[str] = "univariate"
+    title: ClassVar[str] = "Univariate"
 
     selection: str = fixed("one_in")
     summary: str = fixed("difference")

@@ -13,7 +13,7 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.data.base import VideoDataset
 from aosa.errors import AosaError, ConfigError
-from aosa.explainers.base import Explainer, Passes
+from aosa.explainers.base import Passes
 from aosa.fields import Options
 from aosa.models.base import VideoModel
 from aosa.saliency import SaliencyMap
@@ -99,7 +99,3 @@ class Metric(Options, ABC):
     def passes(self, model: VideoModel, clip: Clip) -> Passes | None:
         """What a record costs at most; None where a metric does not say."""
         return None
-
-    def identity(self) -> dict[str, object]:
-        """Name, version and options, an explainer's own identity for an explainer: all that changes a record."""
-        return {k: v.identity() if isinstance(v, Explainer) else v for k, v in super().identity().items()}

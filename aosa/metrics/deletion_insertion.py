@@ -12,10 +12,10 @@ from torch import Tensor
 from aosa.clip import Clip
 from aosa.errors import AosaError
 from aosa.explainers.base import Passes
-from aosa.fields import Options, option
+from aosa.fields import Options, option, part
 from aosa.metrics.base import Metric
 from aosa.models.base import VideoModel
-from aosa.removal.fills import FILLS, make_fill
+from aosa.removal.fills import FILLS, ClipFill
 from aosa.removal.forward import RankMasks, masked_scores
 from aosa.schema import NUMBER, WHOLE, Kind, listing
 
@@ -54,10 +54,11 @@ class DeletionInsertion(RankOptions, Metric):
 
     name: ClassVar[str] = "deletion_insertion"
     columns: ClassVar[dict[str, str]] = {"deletion": "lower", "insertion": "higher", "overall": "higher"}
+    titles: ClassVar[dict[str, str]] = {"deletion": "Deletion", "insertion": "Insertion", "overall": "Over-all"}
 
     steps: int = option(28, "number of equal steps", low=1)
-    deletion: str = option("constant", "what replaces deleted voxels", choices=FILLS)
-    insertion: str = option("blur", "what voxels not yet inserted show", choices=FILLS)
+    deletion: ClipFill = part("constant", "what replaces deleted voxels", FILLS)
+    insertion: ClipFill = part("blur", "what voxels not yet inserted show", FILLS)
 
     def schema(self) -> dict[str, Kind]:
         curve = listing(NUMBER, self.steps + 1)
@@ -71,7 +72,7 @@ class DeletionInsertion(RankOptions, Metric):
         curves = {}
         for name, substrate, keep in (("deletion", self.deletion, False), ("insertion", self.insertion, True)):
             masks = RankMasks(rank, counts, keep=keep)
-            curves[name] = masked_scores(model, x, masks, make_fill(substrate, x, model.spec), target)
+            curves[name] = masked_scores(model, x, masks, substrate(x, model.spec), target)
         deletion, insertion = (float(np.trapezoid(c, counts / voxels)) for c in curves.values())
         predicted = int(model.scores(x[None])[0].argmax())
         return {

@@ -13,12 +13,12 @@ from aosa.clip import Clip
 from aosa.data.base import VideoDataset
 from aosa.errors import ConfigError
 from aosa.explainers.base import Passes
-from aosa.fields import option
+from aosa.fields import option, part
 from aosa.metrics.base import Metric
 from aosa.metrics.deletion_insertion import RankOptions, ranks, top_importance
 from aosa.models.base import VideoModel
 from aosa.options import SHARES, check_shares
-from aosa.removal.fills import FILLS, make_fill
+from aosa.removal.fills import FILLS, ClipFill
 from aosa.removal.forward import RankMasks, masked_scores
 from aosa.schema import NUMBER, SHARE, WHOLE, Kind, exactly, listing, optional
 
@@ -50,6 +50,10 @@ class MinimalMask(RankOptions, Metric):
     """
 
     name: ClassVar[str] = "minimal_mask"
+    titles: ClassVar[dict[str, str]] = {
+        "minimal_deletion": "Minimal mask, deletion",
+        "minimal_insertion": "Minimal mask, insertion",
+    }
 
     thresholds: Sequence[float] = option(THRESHOLDS, "the probabilities to reach, the code's by default", expect=SHARES)
     scale: str = option(
@@ -58,8 +62,8 @@ class MinimalMask(RankOptions, Metric):
         choices=("absolute", "relative"),
     )
     steps: int = option(100, "the resolution of the shares", low=1)
-    deletion: str = option("black", "what replaces deleted voxels", choices=FILLS)
-    insertion: str = option("black", "what voxels not yet inserted show", choices=FILLS)
+    deletion: ClipFill = part("black", "what replaces deleted voxels", FILLS)
+    insertion: ClipFill = part("black", "what voxels not yet inserted show", FILLS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,7 +92,7 @@ class MinimalMask(RankOptions, Metric):
         rank, voxels = ranks(saliency if self.top is None else top_importance(saliency, self.top), self.ranking)
         record: dict[str, object] = {"thresholds": list(self.thresholds)}
         for game, substrate, keep in (("deletion", self.deletion, False), ("insertion", self.insertion, True)):
-            fill = make_fill(substrate, x, model.spec)
+            fill = substrate(x, model.spec)
             shares = self._smallest(model, x, rank.to(model.device), voxels, fill, target, levels, keep)
             record[f"minimal_{game}"] = shares
             record.update({f"minimal_{game}_{t:g}": s for t, s in zip(self.thresholds, shares, strict=True)})

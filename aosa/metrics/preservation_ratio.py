@@ -38,6 +38,7 @@ class PreservationRatio(Metric):
 
     name: ClassVar[str] = "preservation_ratio"
     columns: ClassVar[dict[str, str]] = {"min_preservation_ratio": "lower"}
+    titles: ClassVar[dict[str, str]] = {"min_preservation_ratio": "Min. preservation ratio"}
 
     explainer: EP3D = option(
         meaning="how masks are learnt: EP-3D (the paper's) or one of its kin; in a run, the run's own",

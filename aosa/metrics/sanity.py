@@ -54,6 +54,7 @@ class Sanity(Metric):
     name: ClassVar[str] = "sanity"
     version: ClassVar[int] = 2
     columns: ClassVar[dict[str, str]] = {"spearman": "lower", "ssim": "lower"}
+    titles: ClassVar[dict[str, str]] = {"spearman": "Spearman's ρ", "ssim": "SSIM"}
 
     explainer: Explainer = option(meaning="what made the map; in a run, the run's own")
     seed: int = option(0, "of the draw", low=0)

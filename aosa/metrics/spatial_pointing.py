@@ -31,6 +31,7 @@ class SpatialPointing(Metric):
     name: ClassVar[str] = "spatial_pointing"
     needs: ClassVar[str] = "boxes"
     columns: ClassVar[dict[str, str]] = {"spt": "higher"}
+    titles: ClassVar[dict[str, str]] = {"spt": "S-PT"}
     weights: ClassVar[dict[str, str]] = {"spt": "frames"}
 
     radius: float = option(7.0, "of the disc, pixels", low=0)

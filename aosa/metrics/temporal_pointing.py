@@ -30,6 +30,7 @@ class TemporalPointing(Metric):
     name: ClassVar[str] = "temporal_pointing"
     needs: ClassVar[str] = "segment"
     columns: ClassVar[dict[str, str]] = {"tpt": "higher"}
+    titles: ClassVar[dict[str, str]] = {"tpt": "T-PT"}
 
     frame: str = option(
         "max",

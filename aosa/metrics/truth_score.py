@@ -32,6 +32,7 @@ class TruthScore(Metric):
     name: ClassVar[str] = "truth_score"
     needs: ClassVar[str] = "truth"
     columns: ClassVar[dict[str, str]] = {"truth": "higher"}
+    titles: ClassVar[dict[str, str]] = {"truth": "Truth"}
 
     def score(self, model: VideoModel, clip: Clip, saliency: Tensor, target: int) -> dict[str, object]:
         if clip.truth is None or not clip.truth.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -98,6 +99,8 @@ class I3D(nn.Module):
     last blocks see 2×7×7); the logits are averaged over time. A larger image gives several spatial positions,
     which are averaged too (the original fails there).
     """
+
+    title: ClassVar[str] = "I3D"
 
     def __init__(self, num_classes: int = 400) -> None:
         super().__init__()

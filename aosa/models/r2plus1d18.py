@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from aosa.models.r2plus1d50 import mid_channels
@@ -40,6 +42,8 @@ class R2Plus1D18(nn.Module):
     Args:
         num_classes: outputs of the head: 400 for Kinetics-400.
     """
+
+    title: ClassVar[str] = "R(2+1)D-18"
 
     def __init__(self, num_classes: int = 400) -> None:
         super().__init__()

@@ -3,6 +3,8 @@ checkpoints."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 
@@ -51,6 +53,8 @@ class R2Plus1D50(nn.Module):
     Args:
         num_classes: outputs of the head: 700 for Kinetics-700, 101 for UCF101.
     """
+
+    title: ClassVar[str] = "R(2+1)D-50"
 
     def __init__(self, num_classes: int = 101) -> None:
         super().__init__()

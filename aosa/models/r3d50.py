@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 
@@ -40,6 +42,8 @@ class R3D50(nn.Module):
     Args:
         num_classes: outputs of the head: 700 for Kinetics-700, 101 for UCF101.
     """
+
+    title: ClassVar[str] = "R3D-50"
 
     def __init__(self, num_classes: int = 101) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 
@@ -34,6 +36,8 @@ class R3DTiny(nn.Module):
 
     A 16×64×64 clip gives 16×32×32 after the stem, 16×16×16 after `layer1`, 8×8×8 after `layer2` and `layer3`.
     """
+
+    title: ClassVar[str] = "R3D-tiny"
 
     def __init__(self, num_classes: int = 6) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,8 @@ class SlowFastR50(nn.Module):
     Args:
         num_classes: outputs of the head.
     """
+
+    title: ClassVar[str] = "SlowFast-R50"
 
     def __init__(self, num_classes: int = 400) -> None:
         super().__init__()

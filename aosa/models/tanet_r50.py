@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -102,6 +104,8 @@ class TANet50(nn.Module):
         num_classes: outputs of the head.
         frames: T; the temporal modules' layers depend on it.
     """
+
+    title: ClassVar[str] = "TANet-R50"
 
     def __init__(self, num_classes: int = 400, frames: int = 8) -> None:
         super().__init__()

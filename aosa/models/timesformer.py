@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -141,6 +142,9 @@ class TimeSformer(nn.Module):
     Raises:
         ConfigError: a size that is no multiple of the patch, a width that is none of the heads.
     """
+
+    title: ClassVar[str] = "TimeSformer"
+    titles: ClassVar[dict[str, str]] = {"timesformer_hf": "TimeSformer (Hugging Face)"}
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -89,6 +91,8 @@ class TPNR50(Pathway):
     Args:
         num_classes: outputs of the head.
     """
+
+    title: ClassVar[str] = "TPN-R50"
 
     def __init__(self, num_classes: int = 400) -> None:
         super().__init__()

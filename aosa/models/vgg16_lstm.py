@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,8 @@ class VGG16LSTM(nn.Module):
     Args:
         num_classes: outputs of the head: 24 for UCF101-24, 101 for UCF101, 20 for EPIC-Object.
     """
+
+    title: ClassVar[str] = "VGG16-LSTM"
 
     def __init__(self, num_classes: int = 24) -> None:
         super().__init__()

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aosa.clip import InputSpec
+from aosa.fields import option
 from aosa.removal.boxes import BoxUnions
-from aosa.removal.fills import patch_count, patch_mean
+from aosa.removal.fills import Fill, patch_count, patch_mean
+from aosa.removal.forward import Masks, Replacement
 from aosa.rng import generator
+
+
+@dataclass
+class Sampled(Fill):
+    """Conditional sampling in full: each mask is shown with several draws from N(μ, Σ), see `PatchDraws`."""
+
+    name: ClassVar[str] = "sampled"
+
+    margin: int = option(4, "m, pixels (journal 4, WACV 10)", low=1)
+    samples: int = option(10, "draws per mask; the papers name no number", low=1)
+
+    @property
+    def draws(self) -> int:
+        """How often each mask is shown."""
+        return self.samples
+
+    def of_masks(
+        self, x: Tensor, spec: InputSpec, masks: BoxUnions, seed: int, clip_id: str
+    ) -> tuple[Masks, Replacement]:
+        """See `aosa.removal.fills.ClipFill.of_masks`."""
+        made = PatchDraws(x, masks, margin=self.margin, samples=self.samples, seed=seed, clip_id=clip_id)
+        return made, made.fill
 
 
 class PatchDraws:

@@ -1,8 +1,14 @@
-"""What stands in for occluded voxels: one value per voxel and channel, whatever the mask; or painted per mask."""
+"""What stands in for removed voxels: one value per voxel and channel, whatever the mask; or painted per mask.
+
+A fill is a small class with its own options. Who takes one says so by `aosa.fields.part`, and a user gives its name
+(``blur``), its name with options (``{name: blur, sigma: 8}``), or in Python the object (``Blur(sigma=8)``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -12,46 +18,184 @@ from torch import Tensor
 
 from aosa.clip import InputSpec
 from aosa.errors import ConfigError
+from aosa.fields import Part, option
+from aosa.removal.boxes import BoxUnions
+from aosa.removal.forward import Masks, Replacement
+from aosa.removal.regions import Regions
 
-FILLS = ("constant", "black", "grey", "clip_mean", "blur", "box_mean", "patches")
+
+@dataclass
+class Fill(Part):
+    """What a fill is called and which options it has."""
+
+    owner: ClassVar[str] = "fill"
 
 
-def make_fill(name: str, x: Tensor, spec: InputSpec, *, margin: int = 4, window: int = 9) -> Tensor:
-    """The replacement of every voxel of a clip.
+@dataclass
+class ClipFill(Fill, ABC):
+    """A fill that is the same whatever the mask. A subclass says in `__call__` what it is."""
 
-    Args:
-        name: ``constant`` 0 in normalised space, the data set's mean colour; ``black``; ``grey``, half of white;
-            ``clip_mean``, the mean of each channel over the clip; ``blur``, Gaussian per frame (11×11, σ 5);
-            ``box_mean``, the n×n mean around each pixel, zero padding (AOSA authors' code); ``patches``, the mean μ
-            of conditional sampling (AOSA III-C, see `patch_mean`).
-        x: normalised 3×T×H×W.
-        margin: m of ``patches``, pixels.
-        window: n of ``box_mean``, pixels.
+    draws: ClassVar[int] = 1  # how often each mask is shown
 
-    Returns:
-        A tensor like `x`.
+    @abstractmethod
+    def __call__(self, x: Tensor, spec: InputSpec) -> Tensor:
+        """The replacement of every voxel of a clip, normalised 3×T×H×W: a tensor like it."""
+
+    def of_regions(self, x: Tensor, spec: InputSpec, regions: Regions) -> Replacement:
+        """What replaces regions of the clip."""
+        return self(x, spec)
+
+    def of_masks(
+        self, x: Tensor, spec: InputSpec, masks: BoxUnions, seed: int, clip_id: str
+    ) -> tuple[Masks, Replacement]:
+        """The masks, each `draws` times in a row, and what replaces them."""
+        return masks, self(x, spec)
+
+
+@dataclass
+class Constant(ClipFill):
+    """One colour: 0 in normalised space, the data set's mean colour, or one of your own."""
+
+    name: ClassVar[str] = "constant"
+
+    colour: tuple[float, float, float] | None = option(
+        None,
+        "red, green and blue in [0, 1]; default the data set's mean",
+        low=0,
+        high=1,
+        expect="null, or [red, green, blue], numbers from 0 to 1",
+    )
+
+    def __call__(self, x: Tensor, spec: InputSpec) -> Tensor:
+        return torch.zeros_like(x) if self.colour is None else _flat(self.colour, x, spec)
+
+
+@dataclass
+class Black(ClipFill):
+    """Black."""
+
+    name: ClassVar[str] = "black"
+
+    def __call__(self, x: Tensor, spec: InputSpec) -> Tensor:
+        return _flat((0.0, 0.0, 0.0), x, spec)
+
+
+@dataclass
+class Grey(ClipFill):
+    """Half of white."""
+
+    name: ClassVar[str] = "grey"
+
+    def __call__(self, x: Tensor, spec: InputSpec) -> Tensor:
+        return _flat((0.5, 0.5, 0.5), x, spec)
+
+
+@dataclass
+class ClipMean(ClipFill):
+    """The mean of each channel over the clip."""
+
+    name: ClassVar[str] = "clip_mean"
+
+    def __call__(self, x: Tensor, spec: InputSpec) -> Tensor:
+        return x.mean(dim=(1, 2, 3), keepdim=True).expand_as(x)
+
+
+@dataclass
+class Blur(ClipFill):
+    """Gaussian blur of each frame.
 
     Raises:
-        ConfigError: another name.
+        ConfigError: an option out of its range, or a kernel without a centre.
     """
-    match name:
-        case "constant":
-            return torch.zeros_like(x)
-        case "black":
-            mean, std = spec.stats(x.device)
-            return (-mean / std).expand_as(x)
-        case "grey":
-            mean, std = spec.stats(x.device)
-            return ((0.5 - mean) / std).expand_as(x)
-        case "clip_mean":
-            return x.mean(dim=(1, 2, 3), keepdim=True).expand_as(x)
-        case "blur":
-            return gaussian_blur(x)
-        case "box_mean":
-            return box_mean(x, window)
-        case "patches":
-            return patch_mean(x, margin)
-    raise ConfigError(f"fill={name}: choose one of {', '.join(FILLS)}")
+
+    name: ClassVar[str] = "blur"
+
+    sigma: float = option(5.0, "standard deviation, pixels", low=0.01)
+    size: int = option(11, "side of the kernel, pixels, odd; 6σ and more cut nothing off", low=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size % 2 == 0:
+            raise ConfigError(f"fill.size={self.size}: give an odd number, so that the blur's kernel has a centre")
+
+    def __call__(self, x: Tensor, spec: InputSpec) -> Tensor:
+        return gaussian_blur(x, self.size, self.sigma)
+
+
+@dataclass
+class BoxMean(ClipFill):
+    """The n×n mean around each pixel, zero padding (AOSA authors' code)."""
+
+    name: ClassVar[str] = "box_mean"
+
+    window: int = option(9, "n, pixels", low=1)
+
+    def __call__(self, x: Tensor, spec: InputSpec) -> Tensor:
+        return box_mean(x, self.window)
+
+
+@dataclass
+class Patches(ClipFill):
+    """The mean μ of conditional sampling (AOSA III-C), see `patch_mean`."""
+
+    name: ClassVar[str] = "patches"
+
+    margin: int = option(4, "m, pixels (journal 4, WACV 10)", low=1)
+
+    def __call__(self, x: Tensor, spec: InputSpec) -> Tensor:
+        return patch_mean(x, self.margin)
+
+
+@dataclass
+class RegionMean(Fill):
+    """The mean colour of each region, see `aosa.removal.regions.Regions.mean_colour`."""
+
+    name: ClassVar[str] = "region_mean"
+
+    def of_regions(self, x: Tensor, spec: InputSpec, regions: Regions) -> Replacement:
+        """See `ClipFill.of_regions`."""
+        return regions.mean_colour(x)
+
+
+@dataclass
+class Inpaint(Fill):
+    """What is removed is painted from what is left, frame by frame (Telea 2004, OpenCV).
+
+    A pixel counts as removed from one half on, and is not seen by the painting; a frame of which nothing is left is
+    black.
+    """
+
+    name: ClassVar[str] = "inpaint"
+
+    radius: float = option(3.0, "neighbourhood of a painted pixel, pixels", low=1)
+
+    def of_regions(self, x: Tensor, spec: InputSpec, regions: Regions) -> Replacement:
+        """See `ClipFill.of_regions`."""
+        frames = spec.denormalise(x).cpu().numpy()
+
+        def fill(occluded: Tensor, start: int = 0) -> Tensor:
+            holes = (occluded >= 0.5).cpu().numpy()
+            painted = np.repeat(frames[None], len(holes), axis=0)
+            painted[holes] = 0
+            for sample, frame in zip(*np.nonzero(holes.any(axis=(2, 3))), strict=True):
+                hole = holes[sample, frame]
+                if not hole.all():
+                    painted[sample, frame] = cv2.inpaint(
+                        painted[sample, frame], hole.astype(np.uint8), self.radius, cv2.INPAINT_TELEA
+                    )
+            return torch.stack([spec.normalise(torch.from_numpy(p).to(x.device)) for p in painted])
+
+        return fill
+
+
+FILLS: tuple[type[ClipFill], ...] = (Constant, Black, Grey, ClipMean, Blur, BoxMean, Patches)
+REGION_FILLS: tuple[type[Fill], ...] = (Black, Grey, RegionMean, Blur, Inpaint, Constant, ClipMean)
+
+
+def _flat(colour: tuple[float, float, float], x: Tensor, spec: InputSpec) -> Tensor:
+    """A colour in [0, 1], all over a tensor like `x`."""
+    mean, std = spec.stats(x.device)
+    return ((torch.tensor(colour, dtype=torch.float32, device=x.device).view(3, 1, 1, 1) - mean) / std).expand_as(x)
 
 
 def gaussian_blur(x: Tensor, size: int = 11, sigma: float = 5.0) -> Tensor:
@@ -91,31 +235,3 @@ def patch_count(x: Tensor, margin: int) -> Tensor:
     """How many of the patches of `patch_mean` have each pixel inside the frame: 1×1×H×W."""
     n = 2 * margin + 1
     return (box_mean(torch.ones_like(x[:1, :1]), n) * n * n).round() - 1
-
-
-def inpainting(x: Tensor, spec: InputSpec, radius: float = 3.0) -> Callable[[Tensor, int], Tensor]:
-    """What is removed is painted from what is left, frame by frame (Telea 2004, OpenCV).
-
-    Args:
-        x: normalised 3×T×H×W.
-        radius: neighbourhood of a painted pixel, pixels.
-
-    Returns:
-        A function of a batch of masks, B×T×H×W (and the index of its first), to its fills, B×3×T×H×W. A pixel counts
-        as removed from one half on, and is not seen by the painting; a frame of which nothing is left is black.
-    """
-    frames = spec.denormalise(x).cpu().numpy()
-
-    def fill(occluded: Tensor, start: int = 0) -> Tensor:
-        holes = (occluded >= 0.5).cpu().numpy()
-        painted = np.repeat(frames[None], len(holes), axis=0)
-        painted[holes] = 0
-        for sample, frame in zip(*np.nonzero(holes.any(axis=(2, 3))), strict=True):
-            hole = holes[sample, frame]
-            if not hole.all():
-                painted[sample, frame] = cv2.inpaint(
-                    painted[sample, frame], hole.astype(np.uint8), radius, cv2.INPAINT_TELEA
-                )
-        return torch.stack([spec.normalise(torch.from_numpy(p).to(x.device)) for p in painted])
-
-    return fill

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aosa.models.base import VideoModel
 
-Fill = Tensor | Callable[[Tensor, int], Tensor]
+Replacement = Tensor | Callable[[Tensor, int], Tensor]
 
 
 class Masks(Protocol):
@@ -49,7 +49,7 @@ class RankMasks:
 
 
 @torch.no_grad()
-def masked_scores(model: VideoModel, x: Tensor, masks: Masks, fill: Fill, target: int) -> np.ndarray:
+def masked_scores(model: VideoModel, x: Tensor, masks: Masks, fill: Replacement, target: int) -> np.ndarray:
     """Score of `target` under each mask; memory grows with the batch size, not with the number of masks.
 
     Args:

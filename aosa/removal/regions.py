@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aosa.removal.forward import Fill, Masks
+from aosa.removal.forward import Masks, Replacement
 from aosa.removal.segments import check_grid
 
 
@@ -30,7 +30,7 @@ class Regions(Protocol):
         """A float32 T×H×W map from float R."""
         ...
 
-    def mean_colour(self, x: Tensor) -> Fill:
+    def mean_colour(self, x: Tensor) -> Replacement:
         """A fill of the clip 3×T×H×W by the mean of what is removed."""
         ...
 

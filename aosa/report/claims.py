@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
@@ -16,13 +16,12 @@ from aosa.report.tables import (
     MISSING,
     Block,
     Table,
-    display_name,
     escape_latex,
     escape_markdown,
     row_key,
-    row_name,
     weighting,
 )
+from aosa.report.titles import UNTITLED, Titles
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 _FORMS = ("best", "worst", "better", "between")
@@ -76,11 +75,12 @@ class Verdict:
     outcome: str
     n: int
     reason: str
+    titles: Titles = field(default=UNTITLED, repr=False, compare=False)
 
     @property
     def where(self) -> str:
         """``R3D-50 on UCF101``."""
-        model, dataset = (", ".join(map(display_name, names.split(", "))) for names in (self.model, self.dataset))
+        model, dataset = (", ".join(map(self.titles, names.split(", "))) for names in (self.model, self.dataset))
         return f"{model} on {dataset}"
 
 
@@ -233,6 +233,7 @@ class _Found:
     signs: Mapping[str, int]
     absent: Sequence[str]
     n: int
+    titles: Titles
 
     @property
     def outcome(self) -> str:
@@ -254,7 +255,7 @@ class _Found:
         return [f"not run: {', '.join(self.absent)}"] if self.absent else []
 
     def _names(self, sign: int) -> str:
-        return ", ".join(row_name(row) for row, own in self.signs.items() if own == sign)
+        return ", ".join(self.titles.row(row) for row, own in self.signs.items() if own == sign)
 
 
 def judge(
@@ -265,6 +266,7 @@ def judge(
     run: Collection[str],
     dataset: str,
     model: str,
+    titles: Titles = UNTITLED,
 ) -> Verdict:
     """The verdict on a claim of one explainer, without factor, for one data set and model.
 
@@ -276,6 +278,7 @@ def judge(
         direction: ``higher`` or ``lower``, which is better.
         others: whom a claim without `than` means, see `rivals`.
         run: the rows that have a score.
+        titles: what the rows are called.
     """
     than = [name for name in claim.than or others if name != claim.explainer]
     pairs = {p.second if p.first == claim.explainer else p.first: p for p in comparisons if claim.explainer in _ends(p)}
@@ -283,21 +286,24 @@ def judge(
     more = (direction == "higher") != claim.worse  # whether the explainer's score should be above the others'
     found = _Found(
         {name: _sign(p, more == (p.first == claim.explainer)) for name in than if (p := pairs.get(name))},
-        [row_name(name) for name in absent],
+        [titles.row(name) for name in absent],
         max((pairs[name].n for name in than if name in pairs), default=0),
+        titles,
     )
     said = "worse" if claim.worse else "better"
     reason = found.reason(
         f"{said} beyond noise than {{}}", f"{{}} {said} beyond noise", "no difference beyond noise from {}"
     )
-    return Verdict(claim, dataset, model, found.outcome, found.n, reason)
+    return Verdict(claim, dataset, model, found.outcome, found.n, reason, titles)
 
 
 def _within(claim: Claim, table: Table) -> Iterator[Verdict]:
     places = [(block.dataset, block.model) for block in table.blocks]
     if not any(claim.dataset in (None, dataset) and claim.model in (None, model) for dataset, model in places):
         datasets, models = (", ".join(dict.fromkeys(names)) for names in zip(*places, strict=True))
-        yield Verdict(claim, claim.dataset or datasets, claim.model or models, UNDECIDED, 0, "not run")
+        yield Verdict(
+            claim, claim.dataset or datasets, claim.model or models, UNDECIDED, 0, "not run", table.spec.titles
+        )
     for block in table.blocks:
         if claim.dataset in (None, block.dataset) and claim.model in (None, block.model):
             others = rivals(table, block, claim.column)
@@ -307,13 +313,14 @@ def _within(claim: Claim, table: Table) -> Iterator[Verdict]:
                 direction = table.spec.columns[claim.column]
                 pairs = block.comparisons[claim.column]
                 run = _run(block, claim.column)
-                yield judge(claim, pairs, direction, others, run, block.dataset, block.model)
+                yield judge(claim, pairs, direction, others, run, block.dataset, block.model, table.spec.titles)
 
 
 def _judge_factor(claim: Claim, table: Table, block: Block, others: Sequence[str]) -> Verdict:
     """By the intervals of the ratios: above the factor as the claim says, below it the opposite. What is so many times
     better is better beyond noise, too."""
     assert claim.factor is not None
+    titles = table.spec.titles
     statistic, own = table.spec.statistic, table.videos(block, claim.column, claim.explainer)
     signs, absent, parts, most = {}, [], [], 0
     differ = {frozenset(_ends(pair)) for pair in block.comparisons[claim.column] if pair.beyond_noise}
@@ -330,14 +337,14 @@ def _judge_factor(claim: Claim, table: Table, block: Block, others: Sequence[str
         signs[name] = -1 if ratio.high < claim.factor else 1 if ratio.low > claim.factor and beyond else 0
         most = max(most, ratio.n)
         if math.isnan(ratio.value):
-            parts.append(f"no ratio to {row_name(name)}, as a score is not above 0")
+            parts.append(f"no ratio to {titles.row(name)}, as a score is not above 0")
             continue
         numbers = [MISSING if math.isnan(x) else f"{x:.3g}" for x in (ratio.value, ratio.low, ratio.high)]
-        words = "worse" if claim.worse else "better", row_name(name), "" if beyond else ", within noise"
+        words = "worse" if claim.worse else "better", titles.row(name), "" if beyond else ", within noise"
         parts.append("{} [{}, {}] times {} than {}{}".format(*numbers, *words))
-    found = _Found(signs, [row_name(name) for name in (absent if len(own) else [claim.explainer])], most)
+    found = _Found(signs, [titles.row(name) for name in (absent if len(own) else [claim.explainer])], most, titles)
     reason = "; ".join([*parts, *found.lacking()])
-    return Verdict(claim, block.dataset, block.model, found.outcome, most, reason)
+    return Verdict(claim, block.dataset, block.model, found.outcome, most, reason, titles)
 
 
 def _across(claim: Claim, table: Table) -> Iterator[Verdict]:
@@ -353,9 +360,10 @@ def _across(claim: Claim, table: Table) -> Iterator[Verdict]:
     for where, blocks in sides.items():
         names = {kind: ", ".join(pair), other: where}
         lacking = [name for name in pair if name not in blocks]
-        found = _Found({}, [display_name(name) for name in lacking], 0) if lacking else _differ(claim, table, blocks)
+        titles = table.spec.titles
+        found = _Found({}, list(map(titles, lacking)), 0, titles) if lacking else _differ(claim, table, blocks)
         words = ("better beyond noise for {}", "worse beyond noise for {}", "no difference beyond noise for {}")
-        yield Verdict(claim, names["dataset"], names["model"], found.outcome, found.n, found.reason(*words))
+        yield Verdict(claim, names["dataset"], names["model"], found.outcome, found.n, found.reason(*words), titles)
 
 
 def _differ(claim: Claim, table: Table, blocks: Mapping[str, Block]) -> _Found:
@@ -363,6 +371,7 @@ def _differ(claim: Claim, table: Table, blocks: Mapping[str, Block]) -> _Found:
     corrected for the number of explainers."""
     assert claim.between is not None
     kind, *names = claim.between
+    titles = table.spec.titles
     both = [blocks[name] for name in names]
     one, other = (rivals(table, block, claim.column) for block in both)
     rows = claim.than or [row for row in one if row in other]
@@ -371,13 +380,13 @@ def _differ(claim: Claim, table: Table, blocks: Mapping[str, Block]) -> _Found:
         first, second = (table.videos(block, claim.column, row) for block in both)
         pair = (_same_videos if kind == "model" else _own_videos)(names, first, second, table.spec.statistic)
         if pair is None:
-            absent.append(row_name(row) + " on the same frames" * (len(first) > 0 and len(second) > 0))
+            absent.append(titles.row(row) + " on the same frames" * (len(first) > 0 and len(second) > 0))
         else:
             pairs[row] = pair
     adjusted = dict(zip(pairs, holm([pair.p for pair in pairs.values()]).tolist(), strict=True))
     more = table.spec.columns[claim.column] == "higher"
     signs = {row: _sign(replace(pair, adjusted=adjusted[row]), more) for row, pair in pairs.items()}
-    return _Found(signs, absent, max((pair.n for pair in pairs.values()), default=0))
+    return _Found(signs, absent, max((pair.n for pair in pairs.values()), default=0), titles)
 
 
 def _same_videos(names: Sequence[str], first: pd.DataFrame, second: pd.DataFrame, statistic: str) -> Comparison | None:

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from aosa.errors import AosaError
 from aosa.files import whole_file
 from aosa.report.statistics import bootstrap_interval
-from aosa.report.tables import ARROWS, Cell, Table, display_name, row_key, row_name
+from aosa.report.tables import ARROWS, Cell, Table, row_key
+from aosa.report.titles import UNTITLED, Titles
 
 # Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow (too light for a line).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -25,7 +26,11 @@ _PANELS = (("deletion", "lower", "Share of voxels deleted"), ("insertion", "high
 
 
 def curves(
-    records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], *, title: str | None = None
+    records: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    titles: Titles = UNTITLED,
 ) -> list[Path]:
     """Mean deletion and insertion curves per explainer with 95 % bootstrap bands over videos.
 
@@ -36,6 +41,7 @@ def curves(
             probabilities at equal steps from 0 to 1), and optionally ``group``.
         path: where to write; the suffix is replaced by .png (150 dpi) and .pdf.
         title: a line above.
+        titles: what explainers and panels are called.
 
     Returns:
         The two files.
@@ -44,7 +50,7 @@ def curves(
         AosaError: no records, or curves of different lengths.
         OSError: a file cannot be written.
     """
-    return save(curves_figure(records, title=title), path)
+    return save(curves_figure(records, title=title, titles=titles), path)
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> list[Path]:
@@ -73,10 +79,10 @@ def scores_figure(table: Table) -> Figure:
     for axes, (column, direction) in zip(panels, columns, strict=True):
         for height, (_, (_, _, cells)) in enumerate(lines):
             _mark(axes, cells[column], height)
-        axes.set_title(f"{display_name(column)} {ARROWS[direction]}", loc="left", fontweight="bold")
+        axes.set_title(f"{table.spec.titles.column(column)} {ARROWS[direction]}", loc="left", fontweight="bold")
         axes.grid(axis="x", alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-    names = [row_name(row_key(explainer, variant)) for _, (explainer, variant, _) in lines]
+    names = [table.spec.titles.row(row_key(explainer, variant)) for _, (explainer, variant, _) in lines]
     if several:
         names = [f"{name}, {block.label}" for name, (block, _) in zip(names, lines, strict=True)]
     panels[0].set_yticks(range(len(names)), names)
@@ -97,7 +103,9 @@ def _mark(axes: Axes, cell: Cell, height: int) -> None:
         axes.plot(cell.paper, height, "x", color=PALETTE[1], label="paper")
 
 
-def curves_figure(records: Sequence[Mapping[str, Any]], *, title: str | None = None) -> Figure:
+def curves_figure(
+    records: Sequence[Mapping[str, Any]], *, title: str | None = None, titles: Titles = UNTITLED
+) -> Figure:
     """The figure that `curves` writes."""
     names = list(dict.fromkeys(str(r["explainer"]) for r in records))
     if not names:
@@ -107,17 +115,22 @@ def curves_figure(records: Sequence[Mapping[str, Any]], *, title: str | None = N
     styles = explainer_styles(names)
     for panel, (kind, direction, label) in enumerate(_PANELS):
         axes = figure.add_subplot(1, 2, panel + 1)
-        _panel(axes, [r for r in records if r.get(kind) is not None], kind, direction, styles)
+        _panel(axes, [r for r in records if r.get(kind) is not None], kind, direction, styles, titles)
         axes.set_xlabel(label)
         axes.set_ylabel("Probability of the target class")
-        axes.set_title(f"{display_name(kind)} {ARROWS[direction]}", loc="left", fontweight="bold")
+        axes.set_title(f"{titles.column(kind)} {ARROWS[direction]}", loc="left", fontweight="bold")
     if title:
         figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def _panel(
-    axes: Axes, records: Sequence[Mapping[str, Any]], kind: str, direction: str, styles: Mapping[str, dict[str, Any]]
+    axes: Axes,
+    records: Sequence[Mapping[str, Any]],
+    kind: str,
+    direction: str,
+    styles: Mapping[str, dict[str, Any]],
+    titles: Titles,
 ) -> None:
     drawn = []
     for name, style in styles.items():
@@ -131,7 +144,7 @@ def _panel(
         low, high = bootstrap_interval(values, [r.get("group") or r["clip"] for r in own])
         area = float((mean[1:] + mean[:-1]).mean() / 2)  # trapezoids of equal width
         axes.fill_between(share, low, high, color=style["color"], alpha=0.12, linewidth=0)
-        (line,) = axes.plot(share, mean, linewidth=1.8, label=f"{area:.3f}  {row_name(name)}", **style)
+        (line,) = axes.plot(share, mean, linewidth=1.8, label=f"{area:.3f}  {titles.row(name)}", **style)
         drawn.append((area, line))
     drawn.sort(key=lambda pair: pair[0], reverse=direction == "higher")
     axes.legend(

@@ -17,7 +17,8 @@ from aosa.files import whole_file
 from aosa.report.claims import Verdict
 from aosa.report.overlay import colour
 from aosa.report.pages import environment
-from aosa.report.tables import ARROWS, Table, display_name, row_name
+from aosa.report.tables import ARROWS, Table
+from aosa.report.titles import UNTITLED, Titles
 
 _FILES = {"CSV": ".csv", "LaTeX": ".tex", "Markdown": ".md", "pairs (CSV)": "_pairs.csv"}
 _FILES |= {"verdicts (CSV)": "_verdicts.csv", "verdicts (LaTeX)": "_verdicts.tex"}
@@ -87,7 +88,7 @@ def write_report(
         return {"url": url, "name": Path(path).stem, "width": width, "height": height, "files": files}
 
     pages = environment()
-    pages.filters["display_name"] = row_name
+    titles = tables[0].spec.titles if tables else UNTITLED
     pages.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # and no sorting: rows keep the table's order
     directions = {column: way for t in tables for column, way in t.spec.columns.items()}
     page = pages.get_template("report.html.j2").render(
@@ -96,7 +97,7 @@ def write_report(
         verdicts=verdicts,
         curves=[picture(p) for p in ([curves_png] if isinstance(curves_png, str) else curves_png)],
         figures={heading: [picture(p) for p in paths] for heading, paths in (figures or {}).items()},
-        gallery=_gallery(gallery, directions, link),
+        gallery=_gallery(gallery, directions, link, titles),
         ramp=", ".join(_RAMP),
         failures=failures,
         provenance=provenance or {},
@@ -107,7 +108,7 @@ def write_report(
 
 
 def _gallery(
-    entries: Sequence[Mapping[str, Any]], directions: Mapping[str, str], link: Callable[[str], str]
+    entries: Sequence[Mapping[str, Any]], directions: Mapping[str, str], link: Callable[[str], str], titles: Titles
 ) -> dict[str, Any]:
     """What the page's script shows: names once, and per clip its numbers and files."""
 
@@ -117,11 +118,11 @@ def _gallery(
     items = [item for entry in entries for item in entry["items"]]
     columns = list(dict.fromkeys(column for item in items for column in item["scores"]))
     return {
-        "explainers": {i["explainer"]: row_name(i["explainer"]) for i in items},
-        "columns": {c: f"{display_name(c)} {ARROWS.get(directions.get(c, ''), '')}".strip() for c in columns},
+        "explainers": {i["explainer"]: titles.row(i["explainer"]) for i in items},
+        "columns": {c: f"{titles.column(c)} {ARROWS.get(directions.get(c, ''), '')}".strip() for c in columns},
         "lower": [c for c in columns if directions.get(c) == "lower"],
-        "datasets": {e["dataset"]: display_name(e["dataset"]) for e in entries},
-        "models": {e["model"]: display_name(e["model"]) for e in entries},
+        "datasets": {e["dataset"]: titles(e["dataset"]) for e in entries},
+        "models": {e["model"]: titles(e["model"]) for e in entries},
         "classes": {name: name for name in sorted({e["class_name"] for e in entries} - {None})},
         "compared": any(e["disagreement"] is not None for e in entries),
         "clips": [

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from aosa.errors import AosaError
 from aosa.report.figures import PALETTE, save
 from aosa.report.statistics import Comparison, compare, holm
-from aosa.report.tables import ARROWS, MISSING, display_name
+from aosa.report.tables import ARROWS, MISSING
+from aosa.report.titles import UNTITLED, Titles
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Setting:
         return self.score if self.direction == "higher" else -self.score
 
 
-def to_markdown(settings: Sequence[Setting]) -> str:
+def to_markdown(settings: Sequence[Setting], titles: Titles = UNTITLED) -> str:
     """A table for GitHub, best first, with each setting's difference to the best on the same videos.
 
     Raises:
@@ -57,7 +58,7 @@ def to_markdown(settings: Sequence[Setting]) -> str:
     ranked, keys = _ranked(settings), varying(settings)
     best = ranked[0]
     rows = [
-        [*keys, f"{display_name(best.column)} {ARROWS[best.direction]}", "n", "to the best", "p"],
+        [*keys, f"{titles.column(best.column)} {ARROWS[best.direction]}", "n", "to the best", "p"],
         [*[":--"] * len(keys), "--:", "--:", "--:", "--:"],
     ]
     for setting, against in zip(ranked, _against_best(ranked), strict=True):
@@ -71,7 +72,7 @@ def to_markdown(settings: Sequence[Setting]) -> str:
                 MISSING if against is None else _p(against.adjusted),
             ]
         )
-    caption = _caption(ranked, keys)
+    caption = _caption(ranked, keys, titles)
     return f"{caption}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -98,13 +99,14 @@ def to_csv(settings: Sequence[Setting]) -> str:
     return pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
-def draw(settings: Sequence[Setting], path: str | os.PathLike[str]) -> list[Path]:
+def draw(settings: Sequence[Setting], path: str | os.PathLike[str], titles: Titles = UNTITLED) -> list[Path]:
     """Score over each option, a panel per option that varies, with 95 % intervals.
 
     A line joins settings that differ in that option alone, where these are a grid; other settings are points.
 
     Args:
         path: where to write; the suffix is replaced by .png (150 dpi) and .pdf.
+        titles: what the column is called.
 
     Returns:
         The two files.
@@ -117,7 +119,7 @@ def draw(settings: Sequence[Setting], path: str | os.PathLike[str]) -> list[Path
         axes = figure.add_subplot(1, len(panels), number + 1)
         _panel(axes, ranked, key, [k for k in keys if k != key])
         axes.set_xlabel(key or "the only setting")
-        axes.set_ylabel(f"{display_name(ranked[0].column)} {ARROWS[ranked[0].direction]}")
+        axes.set_ylabel(f"{titles.column(ranked[0].column)} {ARROWS[ranked[0].direction]}")
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     return save(figure, path)
@@ -193,10 +195,10 @@ def _against_best(ranked: Sequence[Setting]) -> list[Comparison | None]:
     return [None if c is None else Comparison(**{**vars(c), "adjusted": float(next(adjusted))}) for c in found]
 
 
-def _caption(ranked: Sequence[Setting], keys: Sequence[str]) -> str:
+def _caption(ranked: Sequence[Setting], keys: Sequence[str], titles: Titles) -> str:
     first = ranked[0]
     same = {k: v for k, v in first.about.items() if k not in ("records", "commit")}
-    names = [display_name(v) for k, v in same.items() if all(s.about[k] == v for s in ranked)]
+    names = [titles(v) for k, v in same.items() if all(s.about[k] == v for s in ranked)]
     fixed = [f"{k}={_shown(v)}" for k, v in first.options.items() if k not in keys and k not in same]
     count = "1 setting" if len(ranked) == 1 else f"{len(ranked)} settings"
     return (

@@ -16,90 +16,7 @@ from aosa.errors import AosaError, ConfigError
 from aosa.options import check_choice, check_whole
 from aosa.report.pages import environment
 from aosa.report.statistics import ALPHA, Comparison, bootstrap_interval, compare, estimate
-
-DISPLAY_NAMES = {
-    # explainers; none is needed for accuracy
-    "": "Network",
-    "aosa": "AOSA",
-    "aosa_single": "AOSA (single mask)",
-    "aosa_approx": "AOSA-approx",
-    "aosa_approx_single": "AOSA-approx (single mask)",
-    "aosa_approx_iqr": "AOSA-approx (IQR, WACV)",
-    "aosa_approx_iqr_single": "AOSA-approx (IQR, WACV, single mask)",
-    "osa": "OSA",
-    "grad_cam": "Grad-CAM",
-    "grad_cam_pp": "Grad-CAM++",
-    "smooth_grad": "SmoothGrad",
-    "integrated_gradients": "Integrated Gradients",
-    "guided_backprop": "Guided Backprop",
-    "attention_rollout": "Attention Rollout",
-    "step": "STEP",
-    "ep3d": "EP-3D",
-    "ep3d_evenly": "EP-3D-Evenly",
-    "ep3d_gaussian": "EP-3D (Gaussian)",
-    "saliency_tubes": "Saliency Tubes",
-    "eb_r": "EB-R",
-    "lime3d": "LIME (3D)",
-    "kernel_shap3d": "Kernel SHAP (3D)",
-    "rise3d": "RISE (3D)",
-    "loco": "LOCO",
-    "univariate": "Univariate",
-    "sos": "SOS",
-    "removal": "Removal",
-    "random": "Random",
-    # models
-    "r3d50": "R3D-50",
-    "r2plus1d50": "R(2+1)D-50",
-    "slowfast_r50": "SlowFast-R50",
-    "timesformer": "TimeSformer",
-    "timesformer_hf": "TimeSformer (Hugging Face)",
-    "r2plus1d18": "R(2+1)D-18",
-    "vgg16_lstm": "VGG16-LSTM",
-    "tanet_r50": "TANet-R50",
-    "tpn_r50": "TPN-R50",
-    "i3d": "I3D",
-    "r3d_tiny": "R3D-tiny",
-    # data sets
-    "ucf101": "UCF101",
-    "ucf101_24": "UCF101-24",
-    "kinetics400": "Kinetics-400",
-    "kinetics700": "Kinetics-700",
-    "epic_object": "EPIC-Object",
-    "epic_action": "EPIC-Action",
-    "etri_activity3d": "ETRI-Activity3D",
-    "moving_shapes": "Moving shapes",
-    "video_folder": "Video folder",
-    "video_list": "Video list",
-    # columns
-    "deletion": "Deletion",
-    "insertion": "Insertion",
-    "overall": "Over-all",
-    "spt": "S-PT",
-    "spt_class": "S-PT (over classes)",
-    "spt_video": "S-PT (over videos)",
-    "tpt": "T-PT",
-    "tpt_class": "T-PT (over classes)",
-    "tpt_video": "T-PT (over videos)",
-    "truth": "Truth",
-    "seconds": "Seconds",
-    "seconds_segmentation": "of these masks, regions, flow",
-    "seconds_inference": "of these inference",
-    "seconds_explanation": "of these the rest",
-    "top1": "Top-1",
-    "top5": "Top-5",
-    "min_preservation_ratio": "Min. preservation ratio",
-    "minimal_deletion": "Minimal mask, deletion",
-    "minimal_insertion": "Minimal mask, insertion",
-    "spearman": "Spearman's ρ",
-    "ssim": "SSIM",
-    "user_score": "Users' score",
-    # options in the names of variants
-    "delta_t": "Δt",
-    # papers
-    "aosa_journal": "AOSA (journal)",
-    "aosa_wacv": "AOSA (WACV 2023)",
-    "revex": "REVEX",
-}
+from aosa.report.titles import UNTITLED, Titles
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 MISSING = "–"
@@ -111,24 +28,9 @@ _MARKS = {
 }
 
 
-def display_name(key: str) -> str:
-    """What a table calls an explainer, model, data set, column or paper; unknown names stay as they are."""
-    if key in DISPLAY_NAMES:
-        return DISPLAY_NAMES[key]
-    # A column for each threshold, as many as the metric's options name: minimal_deletion_0.5.
-    column, _, threshold = key.rpartition("_")
-    return f"{DISPLAY_NAMES[column]} to {threshold}" if column in ("minimal_deletion", "minimal_insertion") else key
-
-
 def row_key(explainer: str, variant: str = "") -> str:
     """What tells the rows of a block apart: the explainer, with its variant where it has one."""
     return f"{explainer} ({variant})" if variant else explainer
-
-
-def row_name(key: str) -> str:
-    """What a table calls the row of a `row_key`."""
-    explainer, bracket, variant = key.partition(" (")
-    return display_name(explainer) + bracket + re.sub(r"\w+(?==)", lambda option: display_name(option[0]), variant)
 
 
 def paper_values(paper: str | None = None, table: str | None = None) -> pd.DataFrame:
@@ -164,6 +66,7 @@ class TableSpec:
         settings: last sentences of the caption: which clips, which options.
         statistic: ``mean``, or ``median`` (of plain values: times).
         decimals: digits after the point.
+        titles: what rows, columns and blocks are called.
 
     Raises:
         ConfigError: a direction or statistic that is neither, decimals out of range, or no column.
@@ -176,6 +79,7 @@ class TableSpec:
     settings: str = ""
     statistic: str = "mean"
     decimals: int = 3
+    titles: Titles = field(default=UNTITLED, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -222,13 +126,14 @@ class Block:
     n: int
     groups: int
     accuracy: float | None
+    titles: Titles = field(default=UNTITLED, repr=False, compare=False)
     rows: list[tuple[str, str, dict[str, Cell]]] = field(default_factory=list)
     comparisons: dict[str, list[Comparison]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """``R3D-50 on UCF101``."""
-        place = f"{display_name(self.model)} on {display_name(self.dataset)}"
+        place = self.titles.place(self.dataset, self.model)
         return f"{place}, {self.part}" if self.part else place
 
     @property
@@ -277,7 +182,7 @@ class Table:
         """Two header lines: (score with its arrow, number of columns it spans), and a label per column.
         The column of the explainer's name comes before them."""
         parts = ["paper"] * self.has_paper + ["ours"] + ["n"] * (not self.common_n)
-        top = [(f"{display_name(c)} {ARROWS[d]}", len(parts)) for c, d in self.spec.columns.items()]
+        top = [(f"{self.spec.titles.column(c)} {ARROWS[d]}", len(parts)) for c, d in self.spec.columns.items()]
         bottom = parts * len(top)
         return ([*top, ("", 1)], [*bottom, "n"]) if self.common_n else (top, bottom)
 
@@ -368,7 +273,7 @@ class Table:
         return ((b, cell) for b in self.blocks for _, _, cells in b.rows for cell in cells.values())
 
     def _row(self, explainer: str, variant: str, cells: dict[str, Cell]) -> list[Text]:
-        texts = [Text(row_name(row_key(explainer, variant)))]
+        texts = [Text(self.spec.titles.row(row_key(explainer, variant)))]
         for cell in cells.values():
             if self.has_paper:
                 texts.append(Text(MISSING if cell.paper is None else self._number(cell.paper)))
@@ -431,7 +336,7 @@ def make_table(
         theirs = printed[(printed["dataset"] == dataset) & (printed["model"] == model) & (part == "")]
         clips = own.drop_duplicates("clip")
         accuracy = float(clips["correct"].mean()) if clips["correct"].notna().all() else None
-        block = Block(str(dataset), str(model), str(part), len(clips), clips["group"].nunique(), accuracy)
+        block = Block(str(dataset), str(model), str(part), len(clips), clips["group"].nunique(), accuracy, spec.titles)
         block.comparisons.update(
             {
                 column: _comparisons(own[own["column"] == column], spec.statistic, samples, seed)
@@ -546,12 +451,12 @@ def _caption(spec: TableSpec, blocks: list[Block], records: pd.DataFrame, printe
         )
     # An average over classes is weighted as well, but says what it is in its name.
     weighted = records[records["stratum"].isna()].groupby("column")["weight"].nunique() > 1
-    micro = [display_name(c) for c in spec.columns if weighted.get(c, False)]
+    micro = [spec.titles.column(c) for c in spec.columns if weighted.get(c, False)]
     if micro:
         sentences.append(f"{', '.join(micro)}: ratio of sums over all annotated frames")
     if len(printed):
         tables = printed[["paper", "table"]].drop_duplicates()
-        sources = [f"{display_name(p)}, Table {t}" for p, t in tables.itertuples(index=False)]
+        sources = [f"{spec.titles(p)}, Table {t}" for p, t in tables.itertuples(index=False)]
         sentences.append(f"Paper: {'; '.join(sources)}")
     sentences.append(spec.settings)
     return " ".join(s if s.endswith((".", "!", "?")) else f"{s}." for s in (s.strip() for s in sentences) if s)

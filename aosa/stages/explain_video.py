@@ -13,10 +13,10 @@ from aosa.data.window import ScriptWindow
 from aosa.engine.job import Job
 from aosa.errors import ConfigError
 from aosa.experiment.plan import model_of, print_clip_plan
+from aosa.experiment.titles import titles
 from aosa.files import write_atomic
 from aosa.options import check_choice
 from aosa.report.overlay import contact_sheet, overlay, save_png
-from aosa.report.tables import display_name
 from aosa.stages.keys import check_common
 from aosa.stages.sliding import WholeVideo, explain_windows
 from aosa.store.folders import digest
@@ -84,8 +84,8 @@ def run(config: DictConfig) -> int:
     out = Path(config.output_root) / "videos" / clip.id / f"{model.name}-{job.explainer_name}-{digest(identity)}"
     shown = (
         f"{names[target]} ({float(probabilities[target]):.2f})",
-        display_name(job.explainer_name),
-        display_name(model.name),
+        titles()(job.explainer_name),
+        titles()(model.name),
     )
     overlay(clip, saliency).save(out / "overlay.mp4", fps=config.fps or _FPS)
     save_png(contact_sheet(clip, saliency, title=" · ".join(shown)), out / "contact_sheet.png")

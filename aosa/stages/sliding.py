@@ -21,10 +21,10 @@ from aosa.data.preprocess import Geometry
 from aosa.data.window import Window
 from aosa.engine.job import Job
 from aosa.errors import AosaError, ConfigError
+from aosa.experiment.titles import titles
 from aosa.files import whole_file, write_atomic, write_csv
 from aosa.report.blend import blend
 from aosa.report.overlay import Pixels, colour_range, enlarge, lay, save_png, save_video, to_unit
-from aosa.report.tables import display_name
 from aosa.report.timeline import MAX_CLASSES, Timeline
 from aosa.store.folders import digest
 from aosa.store.maps import load_map, save_map
@@ -254,7 +254,7 @@ def _frames(video: WholeVideo, geometry: Geometry, factor: int) -> Iterator[Pixe
 
 
 def _timeline(video: WholeVideo, width: int) -> Timeline:
-    explainer = display_name(video.job.explainer_name)
+    explainer = titles()(video.job.explainer_name)
     captions = [
         f"{explainer}: {video.names[target]} ({row[target]:.2f})"
         for target, row in zip(video.targets, video.scores, strict=True)

@@ -23,6 +23,7 @@ from aosa.environment import commit
 from aosa.errors import AosaError, ConfigError, StoreError
 from aosa.experiment.plan import print_stage_plan
 from aosa.experiment.publish import publish_maps, publish_records
+from aosa.experiment.titles import titles
 from aosa.files import is_temporary, remove_leftovers, write_atomic
 from aosa.metrics.base import Metric
 from aosa.options import check_name
@@ -211,9 +212,9 @@ def gather(out: Path) -> list[int]:
     for note in failures:
         print(f"failed setting: {note['reason']}", file=sys.stderr)
     if settings:
-        text = to_markdown(settings)
+        text = to_markdown(settings, titles())
         write_atomic(out / "sweep.md", text)
         write_atomic(out / "sweep.csv", to_csv(settings))
-        draw(settings, out / "sweep")
+        draw(settings, out / "sweep", titles())
         print(f"\n{text}\nsweep: {out}/ sweep.md, .csv, .png, .pdf")
     return [*found, *(1 for _ in failures)]

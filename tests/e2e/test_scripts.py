@@ -92,7 +92,7 @@ def test_api_on_a_clip_made_by_hand():
     model = aosa.load_model("r3d_tiny", checkpoint="random", device="cpu")
     frames = torch.randint(0, 256, (16, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     clip = aosa.Clip(id="x", frames=frames, label=None)
-    explainer = aosa.explainers.AOSAApprox(stride=16, box=16, neighbours=3, fill="patches", margin=4, relu=True)
+    explainer = aosa.explainers.AOSAApprox(stride=16, box=16, neighbours=3, fill="patches", relu=True)
     saliency = explainer(model, clip)
     with torch.no_grad():
         assert saliency.target == int(model.logits(clip.tensor(model.spec)[None]).argmax())

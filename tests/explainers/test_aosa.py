@@ -50,7 +50,7 @@ def test_no_neighbours_is_the_single_mask_method() -> None:
 
 def test_a_sampled_score_is_the_mean_over_the_draws() -> None:
     model, clip = small_model(), moving_clip()
-    explainer = AOSA(**OPTIONS, fill="sampled", samples=4, margin=2, seed=3, weighting="paper")
+    explainer = AOSA(**OPTIONS, fill={"name": "sampled", "samples": 4, "margin": 2}, seed=3, weighting="paper")
     x = clip.tensor(SPEC)
     masks = explainer.masks(clip, SPEC)
     draws = PatchDraws(x, masks, margin=2, samples=4, seed=3, clip_id=clip.id)
@@ -72,7 +72,7 @@ def test_draws_of_a_linear_score_average_to_the_score_of_their_mean() -> None:
     mean = AOSA(**options, fill="patches")(model, clip, 1).values
 
     def error(samples: int) -> float:
-        drawn = AOSA(**options, fill="sampled", samples=samples)(model, clip, 1).values
+        drawn = AOSA(**options, fill={"name": "sampled", "samples": samples})(model, clip, 1).values
         return float((drawn - mean).square().mean().sqrt())
 
     few, many = error(2), error(128)
@@ -82,7 +82,7 @@ def test_draws_of_a_linear_score_average_to_the_score_of_their_mean() -> None:
 
 def test_the_seed_and_the_clips_id_decide_what_is_drawn() -> None:
     model = small_model()
-    for options in ({"fill": "sampled", "samples": 2}, {"similarity": "random"}):
+    for options in ({"fill": {"name": "sampled", "samples": 2}}, {"similarity": "random"}):
         first, again, seed = (AOSA(**OPTIONS, **options, seed=s)(model, moving_clip(), 1).values for s in (0, 0, 1))
         other = AOSA(**OPTIONS, **options)(model, moving_clip(id="other"), 1).values
         assert torch.equal(first, again)
@@ -114,7 +114,7 @@ def test_the_weights_of_the_flow_count_by_content(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("fill", "pink"), ("weighting", "none"), ("margin", 0), ("stride", -8), ("samples", 0), ("similarity", "cos")],
+    [("fill", "pink"), ("weighting", "none"), ("stride", -8), ("similarity", "cos")],
 )
 def test_options_out_of_range_name_their_key(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"explainer\.{key}="):

@@ -4,7 +4,7 @@ import torch
 
 from aosa.errors import ConfigError
 from aosa.explainers import AOSAApprox
-from aosa.removal.fills import make_fill
+from aosa.removal.fills import Patches
 from aosa.removal.weighting import weighted_map
 from tests.helpers import SPEC, moving_clip, small_model
 
@@ -26,7 +26,7 @@ def test_scores_are_the_sums_over_the_voxels_of_each_mask(fill: str, relu: objec
     x = clip.tensor(SPEC)
     masks = explainer.masks(clip, SPEC)
     value, gradient = gradient_of(model, x, 1)
-    product = gradient * (make_fill(fill, x, SPEC) - x)
+    product = gradient * (explainer.fill(x, SPEC) - x)
     occluded = masks.occluded(0, len(masks))[:, None].float()
     if relu == "printed":
         drop = -(product * occluded).relu()
@@ -47,10 +47,10 @@ def test_outliers_are_expanded_anew_at_the_most_extreme_mask(expand: str) -> Non
     seen = clip.frames[:, 2:5, 8:12].clone()
     clip.frames[:] = 128  # little happens but in one corner, so that its masks are outliers
     clip.frames[:, 2:5, 8:12] = seen
-    explainer = AOSAApprox(stride=4, box=4, neighbours=1, relu=False, iqr=True, expand=expand, margin=2)
+    explainer = AOSAApprox(stride=4, box=4, neighbours=1, relu=False, iqr=True, expand=expand, fill=Patches(margin=2))
     x = clip.tensor(SPEC)
     masks = explainer.masks(clip, SPEC)
-    mu = make_fill("patches", x, SPEC, margin=2)
+    mu = Patches(margin=2)(x, SPEC)
     kept = 1 - masks.occluded(0, len(masks))[:, None].float()
     value, gradient = gradient_of(model, x, 1)
     scores = value + (gradient * (1 - kept) * (mu - x)).sum(dim=(1, 2, 3, 4)).double().numpy()
@@ -69,7 +69,7 @@ def test_outliers_are_expanded_anew_at_the_most_extreme_mask(expand: str) -> Non
     expected = weighted_map(masks, scores, value, "authors")
     got = explainer(model, clip, 1).values
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
-    plain = AOSAApprox(stride=4, box=4, neighbours=1, relu=False, margin=2)(model, clip, 1).values
+    plain = AOSAApprox(stride=4, box=4, neighbours=1, relu=False, fill=Patches(margin=2))(model, clip, 1).values
     assert not torch.allclose(got, plain, rtol=1e-3)
 
 

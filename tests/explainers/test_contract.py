@@ -49,7 +49,7 @@ FRAMES_SPEC = InputSpec(frames=2, size=(224, 224))
 EXPLAINERS = {
     "aosa": lambda: AOSA(stride=4, box=8),
     "aosa_single": lambda: AOSA(stride=4, box=8, neighbours=0),
-    "aosa_sampled": lambda: AOSA(stride=4, box=8, fill="sampled", samples=3),
+    "aosa_sampled": lambda: AOSA(stride=4, box=8, fill={"name": "sampled", "samples": 3}),
     "aosa_later_starts": lambda: AOSA(stride=4, box=8, similarity="random", temporal_stride=2),
     "aosa_approx": lambda: AOSAApprox(stride=4, box=8),
     "aosa_approx_iqr": lambda: AOSAApprox(stride=4, box=8, relu=False, iqr=True),

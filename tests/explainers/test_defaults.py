@@ -21,7 +21,6 @@ AOSA = {
     "flow": "farneback",
     "flow_weights": None,
     "fill": "constant",  # 0 in normalised space
-    "margin": 4,
     "weighting": "authors",  # their code, not eq. 2
     "displacement": "positions",
     "subpixel": False,  # "rounded to the pixel grid"
@@ -31,7 +30,7 @@ AOSA = {
 # Journal III-C (m = 4), III-D and eq. 8.
 AOSA_APPROX = {**AOSA, "fill": "patches", "relu": True, "iqr": False, "expand": "authors"}
 # WACV 2023, 3.4 and 3.5: 36×36 pixels around a box of 16.
-WACV = {"relu": False, "margin": 10, "iqr": True}
+WACV = {"relu": False, "fill": {"name": "patches", "margin": 10}, "iqr": True}
 # STEP's authors' code, and Table V's time of AOSA's journal; σ 11 for 112 pixels, 23 for 224.
 EP3D = {"areas": [0.1], "iterations": 2000, "sigma": None, "patience": None}
 # REVEX 4.4 and Table 2.

@@ -12,7 +12,7 @@ from aosa import Clip, VideoModel
 from aosa.config import build, compose
 from aosa.errors import ConfigError
 from aosa.explainers import LIME3D, LOCO, RISE3D, SOS, Explainer, KernelSHAP3D, Removal, Univariate
-from aosa.removal.fills import make_fill
+from aosa.removal.fills import FILLS, Black
 from aosa.removal.forward import masked_scores
 from aosa.removal.segments import grid_labels
 from aosa.removal.selection import bernoulli, shapley_kernel
@@ -45,7 +45,7 @@ def affine_model() -> VideoModel:
 def contributions(removal: str = "black") -> tuple[np.ndarray, float, float]:
     """w·(x − fill) per voxel, f(x) and f(fill)."""
     x = moving_clip().tensor(SPEC).double()
-    fill = make_fill(removal, x.float(), SPEC).double()
+    (fill,) = (kind()(x.float(), SPEC).double() for kind in FILLS if kind.name == removal)
     weight = affine_model().network.weight.double()
     lost = ((x - fill) * weight).sum(dim=0).detach().numpy()
     whole = float(0.4 + (x * weight).sum().detach())
@@ -141,7 +141,7 @@ def parts() -> tuple[VideoModel, Clip, Tensor, Tensor]:
     x = clip.tensor(SPEC)
     for parameter in model.network.parameters():
         parameter.requires_grad_(False)
-    return model, clip, x[None], make_fill("black", x, SPEC)[None].contiguous()
+    return model, clip, x[None], Black()(x, SPEC)[None].contiguous()
 
 
 def test_loco_is_captums_feature_ablation(parts) -> None:
@@ -258,7 +258,7 @@ def test_rise_is_revexs(revex) -> None:
     rows = np.concatenate([np.ones((1, 24), dtype=bool), unpack("rise_kept")])
     x = clip.tensor(SPEC)
     masks = explainer.regions(clip).masks(rows)
-    scores = masked_scores(model, x, masks, make_fill("black", x, SPEC), 1)
+    scores = masked_scores(model, x, masks, Black()(x, SPEC), 1)
     np.testing.assert_allclose(scores, REVEX["rise_scores"], atol=1e-3)
     whole, rest = REVEX["rise_scores"][:1], REVEX["rise_scores"][1:]
     values = explainer.summarise(rows[1:], np.ones(100), rest, whole)

@@ -9,6 +9,7 @@ from aosa.config import compose
 from aosa.errors import ConfigError
 from aosa.experiment.grid import Experiment
 from aosa.experiment.table import claims, printed
+from aosa.experiment.titles import titles
 from aosa.report.claims import (
     Between,
     Claim,
@@ -40,7 +41,7 @@ def pair(first, second, difference, adjusted, n=30):
 
 def verdict(*pairs, claim=BEST, direction="higher", others=("aosa", "osa", "grad_cam")):
     run = {name for p in pairs for name in (p.first, p.second)}
-    return judge(claim, pairs, direction, others, run, "ucf101", "r3d50")
+    return judge(claim, pairs, direction, others, run, "ucf101", "r3d50", titles())
 
 
 SAME = pair("osa", "grad_cam", 0.01, 1.0)
@@ -109,7 +110,7 @@ def table(scores, column="seconds", direction="lower", statistic="mean", **colum
         for (d, m, e), values_of in scores.items()
         for i, v in enumerate(values_of)
     )
-    return make_table(records, TableSpec("t", "T", {column: direction}, statistic=statistic))
+    return make_table(records, TableSpec("t", "T", {column: direction}, statistic=statistic, titles=titles()))
 
 
 def times(factor, videos=12, noise=0.02):
@@ -247,7 +248,7 @@ def test_between_models_that_see_other_frames_there_is_no_ratio_of_sums():
     scores["weight"] = np.where(scores["model"] == "r3d50", 8.0, 16.0)
     (found,) = verdicts(
         [Claim("t", "spt", "", ("aosa",), between=SMALLER.between)],
-        make_table(scores, TableSpec("t", "T", {"spt": "higher"})),
+        make_table(scores, TableSpec("t", "T", {"spt": "higher"}, titles=titles())),
     )
     assert (found.outcome, found.reason) == ("undecided", "not run: AOSA on the same frames")
 
@@ -271,7 +272,7 @@ def test_rivals_are_those_printed_or_else_all_but_random():
         for e in ("aosa", "osa", "random")
         for i, v in enumerate(np.random.default_rng(0).random(3))
     )
-    spec = TableSpec("table1", "Scores", {"overall": "higher"})
+    spec = TableSpec("table1", "Scores", {"overall": "higher"}, titles=titles())
     table = make_table(records, spec)
     assert rivals(table, table.blocks[0], "overall") == ["aosa", "osa"]
     table = make_table(records, spec, paper_values("aosa_journal", "I"))
@@ -289,7 +290,7 @@ def test_a_table_cut_down_to_some_rows_cannot_bear_out_that_one_is_best_of_all()
     printed = paper_values("aosa_journal", "I")
 
     def found(*explainers):
-        spec = TableSpec("table1", "Scores", {"overall": "higher"}, explainers)
+        spec = TableSpec("table1", "Scores", {"overall": "higher"}, explainers, titles=titles())
         (verdict,) = verdicts([BEST], make_table(records[records["explainer"].isin(explainers)], spec, printed))
         return verdict.outcome, verdict.reason
 
@@ -300,7 +301,9 @@ def test_a_table_cut_down_to_some_rows_cannot_bear_out_that_one_is_best_of_all()
 
 def test_a_claim_about_a_model_that_was_not_run_is_undecided():
     row = {"dataset": "ucf101", "model": "r3d50", "explainer": "aosa", "column": "overall", "clip": "c", "value": 1.0}
-    table = make_table(pd.DataFrame([row]), TableSpec("mine", "Scores", {"overall": "higher"}, ["aosa"]))
+    table = make_table(
+        pd.DataFrame([row]), TableSpec("mine", "Scores", {"overall": "higher"}, ["aosa"], titles=titles())
+    )
     claim = Claim("AOSA wins", "overall", "aosa", ("osa",), model="r2plus1d50")
     (found,) = verdicts([claim], table)
     assert (found.outcome, found.n, found.reason, found.where) == ("undecided", 0, "not run", "R(2+1)D-50 on UCF101")
@@ -436,7 +439,7 @@ def test_written_as_tables():
 
 def test_latex_of_verdicts_has_equal_columns_and_compiles(typeset):
     claim = Claim("AOSA_x & 100 % better {than} #2 (Δt = 3)", "overall", "aosa")
-    found = [Verdict(claim, "a_b", "r3d50", "does not hold", 30, "2.4 [2.1, 2.6] times – ≥ OSA")] * 80
+    found = [Verdict(claim, "a_b", "r3d50", "does not hold", 30, "2.4 [2.1, 2.6] times – ≥ OSA", titles())] * 80
     latex = verdicts_latex(found)
     assert re.sub(r"\\[&%#_]", "", latex).count("&") == 4 * 81
     assert latex.isascii()
@@ -494,7 +497,8 @@ def test_claims_are_those_of_the_printed_values(name):
     lower = ("deletion", "min_preservation_ratio", "seconds")
     columns = {c: "lower" if c.startswith(lower) else "higher" for c in config.experiment.columns}
     found = verdicts(
-        claims(experiment, list(columns)), make_table(records, TableSpec(name, "T", columns), values, samples=50)
+        claims(experiment, list(columns)),
+        make_table(records, TableSpec(name, "T", columns, titles=titles()), values, samples=50),
     )
     assert len(found) >= len(config.experiment.claims)
     assert {(v.claim.text, v.where) for v in found if v.outcome != "holds"} == CONTRADICTED.get(name, set())

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from aosa.errors import AosaError
+from aosa.experiment.titles import titles
 from aosa.report.costs import minimal_masks_figure, times_figure
 
 
@@ -21,7 +22,7 @@ def scores(values: dict[tuple[str, str, str], list[float | None]]) -> pd.DataFra
 
 def test_bars_are_mean_times_one_after_another():
     parts = {"segmentation": [1, 3], "inference": [4, 4], "explanation": [1, 1]}
-    figure = times_figure(scores({("m", "osa", f"seconds_{k}"): v for k, v in parts.items()}))
+    figure = times_figure(scores({("m", "osa", f"seconds_{k}"): v for k, v in parts.items()}), titles())
     (axes,) = figure.axes
     assert [(bar.get_x(), bar.get_width()) for bar in axes.patches] == [(0, 2), (2, 4), (6, 1)]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["OSA"]
@@ -35,7 +36,7 @@ def test_lines_are_means_of_the_clips_that_reach_the_threshold():
         ("n", "osa", "minimal_deletion_0.5"): [0.8, 0.8],
         ("n", "osa", "deletion"): [1.0, 1.0],
     }
-    figure = minimal_masks_figure(scores(values))
+    figure = minimal_masks_figure(scores(values), titles())
     assert len(figure.axes) == 6  # the mean of all, then each model
     mean, insertion, own = (figure.axes[n].lines[0] for n in (0, 1, 2))
     assert list(mean.get_xdata()) == [0.1, 0.5]

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from aosa.errors import AosaError
+from aosa.experiment.titles import titles
 from aosa.report.figures import curves, curves_figure, save, scores_figure
 from aosa.report.tables import TableSpec, make_table, paper_values
 
@@ -38,7 +39,9 @@ def test_lines_are_means_and_bands_hold_them():
 
 
 def test_legend_is_in_order_of_the_area_better_first():
-    texts = [[t.get_text() for t in axes.get_legend().get_texts()] for axes in curves_figure(RECORDS).axes]
+    texts = [
+        [t.get_text() for t in axes.get_legend().get_texts()] for axes in curves_figure(RECORDS, titles=titles()).axes
+    ]
     assert texts == [["0.200  AOSA", "0.250  Random"], ["0.250  Random", "0.200  AOSA"]]
 
 
@@ -80,7 +83,9 @@ def small_table(printed=None):
         for c in ("deletion", "insertion")
         for i in range(14)
     )
-    return make_table(records, TableSpec("t", "T", {"deletion": "lower", "insertion": "higher"}), printed)
+    return make_table(
+        records, TableSpec("t", "T", {"deletion": "lower", "insertion": "higher"}, titles=titles()), printed
+    )
 
 
 def test_scores_are_where_the_table_has_them():

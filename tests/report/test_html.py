@@ -9,6 +9,7 @@ import torch
 
 from aosa.clip import Clip
 from aosa.errors import AosaError
+from aosa.experiment.titles import titles
 from aosa.report.claims import Claim, Verdict
 from aosa.report.figures import curves
 from aosa.report.html import write_report
@@ -30,7 +31,9 @@ def report(tmp_path_factory) -> Path:
         for c in ("deletion", "insertion")
         for i, v in enumerate(rng.random(6))
     )
-    table = make_table(records, TableSpec("demo", "Demo", {"deletion": "lower", "insertion": "higher"}))
+    table = make_table(
+        records, TableSpec("demo", "Demo", {"deletion": "lower", "insertion": "higher"}, titles=titles())
+    )
     (folder / "demo.csv").write_text(table.to_csv())
     steps = np.linspace(0, 1, 5)
     curves(
@@ -66,7 +69,9 @@ def report(tmp_path_factory) -> Path:
         folder,
         title="Demo <report>",
         tables=[table],
-        verdicts=[Verdict(Claim("<AOSA> wins", "deletion", "aosa"), "moving_shapes", "r3d_tiny", "holds", 6, "why")],
+        verdicts=[
+            Verdict(Claim("<AOSA> wins", "deletion", "aosa"), "moving_shapes", "r3d_tiny", "holds", 6, "why", titles())
+        ],
         curves_png="curves.png",
         figures={"Maps": [f"figures/maps/{number}.png" for number in range(3)]},
         gallery=gallery,

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from aosa.errors import AosaError
+from aosa.experiment.titles import titles
 from aosa.report.sweeps import Setting, draw, to_csv, to_markdown, varying
 from aosa.report.tables import MISSING
 
@@ -61,7 +62,7 @@ def test_settings_without_a_video_in_common_are_not_compared():
 def test_only_what_varies_is_a_column_and_the_rest_is_in_the_caption():
     settings = [setting(BASE, explainer="aosa", stride=s, relu=True) for s in (4, 8)]
     assert varying(settings) == ["stride"]
-    caption, _, header = to_markdown(settings).splitlines()[:3]
+    caption, _, header = to_markdown(settings, titles()).splitlines()[:3]
     assert caption.startswith("2 settings: AOSA, I3D, UCF101, m, relu=true.")
     assert header.split("|")[1].strip() == "stride"
 

@@ -9,8 +9,10 @@ import pytest
 from aosa.config import build, compose, config_dir
 from aosa.engine.clock import TIMES
 from aosa.errors import AosaError, ConfigError
+from aosa.experiment.titles import titles
 from aosa.report.statistics import bootstrap_interval, compare
-from aosa.report.tables import TableSpec, display_name, make_table, paper_values, row_name
+from aosa.report.tables import TableSpec, make_table, paper_values
+from aosa.report.titles import UNTITLED
 
 COLUMNS = {"deletion": "lower", "insertion": "higher"}
 
@@ -30,7 +32,7 @@ def several(explainer="aosa", column="deletion", values=(0.1, 0.2, 0.6), **other
 
 
 def spec(**options):
-    return TableSpec(**({"name": "table1", "title": "Scores", "columns": COLUMNS} | options))
+    return TableSpec(**({"name": "table1", "title": "Scores", "columns": COLUMNS, "titles": titles()} | options))
 
 
 def lines(table):
@@ -197,10 +199,15 @@ def test_refuses_an_unknown_direction():
         spec(columns={"deletion": "down"})
 
 
-def test_display_names_fall_back_to_the_key():
-    assert display_name("aosa_approx_iqr") == "AOSA-approx (IQR, WACV)"
-    assert display_name("my_method") == "my_method"
-    assert row_name("my_method (my_option=a_b)") == "my_method (my_option=a_b)"
+def test_what_has_no_title_is_called_by_its_name():
+    assert titles()("aosa_approx_iqr") == "AOSA-approx (IQR, WACV)"
+    assert titles()("my_method") == "my_method"
+    assert titles().row("my_method (my_option=a_b)") == "my_method (my_option=a_b)"
+    assert titles().column("my_column") == "my_column"
+    assert titles().column("my_column_class") == "my_column_class"
+    untitled = make_table(frame(*several()), spec(titles=UNTITLED))
+    assert untitled.header()[0][0] == ("deletion ↓", 1)
+    assert "| aosa |" in untitled.to_markdown()
 
 
 def names_of(group):
@@ -216,7 +223,7 @@ def columns():
 
 
 @pytest.mark.parametrize("group", ["explainer", "model", "dataset", "columns", "printed"])
-def test_whatever_a_table_shows_has_a_name(group):
+def test_whatever_a_table_shows_has_a_title(group):
     printed = paper_values()
     keys = {
         "columns": lambda: [*columns(), *TIMES],
@@ -224,16 +231,19 @@ def test_whatever_a_table_shows_has_a_name(group):
     }.get(group, lambda: names_of(group))()
     assert len(keys) > 5
     for key in keys:
-        assert "_" not in display_name(key), key
-        assert display_name(key) != key, f"{key} has no name of its own"
-    assert not any("_" in row_name(f"aosa ({variant})") for variant in printed["variant"])
+        title = titles()(key)
+        title = titles().column(key) if title == key else title
+        assert "_" not in title, key
+        assert title != key, f"{key} has no title: give its class one"
+    assert not any("_" in titles().row(f"aosa ({variant})") for variant in printed["variant"])
 
 
 def test_names_of_thresholds_and_of_options():
-    assert display_name("minimal_deletion_0.05") == "Minimal mask, deletion to 0.05"
-    assert display_name("minimal_insertion_1") == "Minimal mask, insertion to 1"
-    assert display_name("minimal_insertion") == "Minimal mask, insertion"
-    assert row_name("ep3d_gaussian (delta_t=2)") == "EP-3D (Gaussian) (Δt=2)"
+    assert titles().column("minimal_deletion_0.05") == "Minimal mask, deletion to 0.05"
+    assert titles().column("minimal_insertion_1") == "Minimal mask, insertion to 1"
+    assert titles().column("spt_class") == "S-PT (over classes)"
+    assert titles().column("minimal_insertion") == "Minimal mask, insertion"
+    assert titles().row("ep3d_gaussian (delta_t=2)") == "EP-3D (Gaussian) (Δt=2)"
 
 
 def test_printed_values_are_consistent():
