@@ -16,7 +16,6 @@ from aosa.clip import Clip
 from aosa.config import build
 from aosa.explainers import AOSA, STEP
 from aosa.models.base import VideoModel
-from aosa.stages.keys import check_common
 
 AREAS = (0.02, 0.05, 0.1, 0.2)
 
@@ -49,7 +48,8 @@ def _peak(text: str, what: str) -> int:
     process's own (Linux)."""
     config = OmegaConf.create(text)
     assert isinstance(config, DictConfig)
-    check_common(config)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     model: VideoModel = build(config.model)
     clip = moving_texture(model)
     match what:
