@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aosa import unpack as module
+from aosa.downloads import unpack as module
 from aosa.downloads.fetch import alone
 from aosa.downloads.unpack import Member, check_members, parse_bsdtar, parse_unrar, unpack
 from aosa.errors import AosaError

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from aosa.clip import InputSpec
-from aosa.data import video_file
+from aosa.video import video_file
 from aosa.data.files import content_digest, read_clip
 from aosa.data.preprocess import Geometry
 from aosa.errors import VideoError

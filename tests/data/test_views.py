@@ -17,7 +17,8 @@ from aosa.data.preprocess import Geometry
 from aosa.data.video_folder import VideoFolder
 from aosa.data.window import Window
 from aosa.errors import ConfigError, VideoError
-from aosa.video import decode, files
+from aosa.data import files
+from aosa.video import decode
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "views.json").read_text())
 

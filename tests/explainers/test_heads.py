@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from aosa import Clip, VideoModel
+from aosa.engine.accuracy import Accuracy
 from aosa.errors import ConfigError
 from aosa.explainers import EBR, EP3D, RISE3D, AttentionRollout, Explainer, Random
 from aosa.metrics import (
-    Accuracy,
     DeletionInsertion,
     Metric,
     MinimalMask,
