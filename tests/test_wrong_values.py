@@ -116,7 +116,7 @@ def test_key_of_a_script(stage, monkeypatch):
         if stage == "benchmark":
             benchmark._wanted(config)
 
-    parts = (*KINDS, "experiment")
+    parts = (*KINDS, "experiment", "accuracy")
     for key in leaves(config):
         # What a part of train may say is for the data set to know.
         if key.partition(".")[0] not in parts and not key.startswith("train.parts."):

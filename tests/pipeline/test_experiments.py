@@ -217,8 +217,8 @@ def test_runs_from_end_to_end(name, reproduce, tmp_path):
     laid_out = Experiment(composed)
     mine = [u for u in laid_out.units if u.model == model and u.explainer in PART.get(name, [u.explainer])]
     rows = set(ran[["dataset", "explainer", "variant"]].itertuples(index=False, name=None))
-    sites = [s for s in laid_out.sites if s.model == model and laid_out.has_accuracy]
-    assert rows == {(u.dataset, u.explainer, u.variant) for u in mine} | {(s.dataset, "", "") for s in sites}
+    judged = {g.dataset for g in composed.experiment.grids if model in g.models} if laid_out.has_accuracy else ()
+    assert rows == {(u.dataset, u.explainer, u.variant) for u in mine} | {(dataset, "", "") for dataset in judged}
     assert set(ran["column"]) == set(composed.experiment.columns)
     assert set(ran["n"]) == {2}
     assert (out / f"{name}_verdicts.csv").exists() == bool(composed.experiment.get("claims"))

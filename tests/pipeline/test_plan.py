@@ -46,17 +46,21 @@ def test_the_plan_counts_and_makes_nothing(reproduce, tmp_path):
     assert ended.status == 0, ended.err
     rows = re.findall(r"moving_shapes / own_net / (\w+) +(\d+) +(\d+) +(\d+) f( \+ 1 b)?", ended.out)
     # What is drawn at random needs no pass at all.
-    assert rows == [("grad_cam", "6", "6", "1", " + 1 b"), ("random", "6", "6", "0", "")]
-    assert "in all: 12 maps and 36 records to make" in ended.out
+    assert rows == [
+        ("accuracy", "6", "0", "0", ""),
+        ("grad_cam", "6", "6", "1", " + 1 b"),
+        ("random", "6", "6", "0", ""),
+    ]
+    assert "in all: 12 maps and 42 records to make" in ended.out
     assert "GB free" in ended.out
     assert results(tmp_path / "out") == []
 
 
 def test_what_is_there_needs_not_be_made(reproduce):
     assert reproduce("experiment=own", "limit=2").status == 0
-    assert "in all: 8 maps and 24 records to make" in reproduce("experiment=own", "dry_run=true").out
+    assert "in all: 8 maps and 28 records to make" in reproduce("experiment=own", "dry_run=true").out
     part = reproduce("experiment=own", "dry_run=true", "explainers=[random]", "limit=4").out
-    assert "in all: 2 maps and 6 records to make" in part
+    assert "in all: 2 maps and 8 records to make" in part
 
 
 def test_a_plan_makes_three_passes_and_no_map(reproduce, write, monkeypatch):
@@ -90,7 +94,7 @@ def test_without_videos_and_weights_the_plan_is_of_one_clip(reproduce, write, tm
     ended = reproduce("experiment=absent", "dry_run=true", "checkpoint=nowhere.pth", root)
     assert ended.status == 0, ended.err
     assert re.search(r"ucf101 / own_net / grad_cam +\? +\? +1 f \+ 1 b ", ended.out)
-    assert "in all (without 1 rows whose videos are not there): 0 maps and 0 records to make" in ended.out
+    assert "in all (without 2 rows whose videos are not there): 0 maps and 0 records to make" in ended.out
     assert "nowhere.pth" in ended.out
     assert "ucf101: dataset.root=" in ended.out
     assert results(tmp_path / "out") == []

@@ -266,7 +266,7 @@ def test_a_table_of_accuracies_has_its_failures_in_the_report(home, stage, write
     text = text.replace("dataset: moving_shapes", "dataset: video_folder").replace("[dataset.size=6]", "[]")
     text = text.replace("explainers: [grad_cam, random]", "explainers: []").replace("name: own\n", "name: top\n")
     text = re.sub(r"metrics: .*", "metrics: []", re.sub(r"explainer_options: .*", "", text))
-    text += "columns: [top1, top5]\n"
+    text = text.replace("columns: null", "columns: [top1, top5]")
     (home / "configs" / "experiment" / "top.yaml").write_text(text)
     options = [f"data_root={quoted(str(tmp_path))}", f"output_root={quoted(str(tmp_path / 'out'))}"]
     ended = stage("reproduce", "experiment=top", *options)

@@ -170,7 +170,7 @@ def test_killed_and_started_again(tmp_path, whole, suffix, count):
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "out" / "sweeps" / "sweep" / "sweep.csv").exists()
     finished = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("00000?.*") if p.suffix in (".b2nd", ".json")}
-    assert len(finished) == {".b2nd": 4 + 3, "sweep.csv": 6 + 6}[suffix]  # maps and records
+    assert len(finished) == {".b2nd": 4 + 4, "sweep.csv": 6 + 6}[suffix]  # maps and records
     assert run("sweep", *options(tmp_path, *given)).status == 0
     assert {p: p.stat().st_mtime_ns for p in finished} == finished
     assert snapshot(tmp_path / "out" / "sweeps", ".csv", ".md") == snapshot(whole[0] / "out" / "sweeps", ".csv", ".md")

@@ -60,8 +60,15 @@ def ended(home) -> Ended:
 
 
 @pytest.fixture(scope="module")
+def progress(home, ended) -> OfflineRun:
+    """The run that tells of the work while it goes on."""
+    return read_runs(home / "out")[0]
+
+
+@pytest.fixture(scope="module")
 def runs(home, ended) -> list[OfflineRun]:
-    return read_runs(home / "out")
+    """Those that tell of the results."""
+    return read_runs(home / "out")[1:]
 
 
 def records(out: Path, explainer: str, metric: str) -> dict[str, dict]:
@@ -77,8 +84,9 @@ def cells(home: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_one_run_per_explainer_and_model_and_one_for_the_table_in_one_group(runs):
-    assert [(r.about.display_name, r.about.job_type, r.about.run_group) for r in runs] == [
+def test_one_run_per_explainer_and_model_and_one_for_the_table_in_one_group(progress, runs):
+    assert [(r.about.display_name, r.about.job_type, r.about.run_group) for r in [progress, *runs]] == [
+        ("own_net / moving_shapes", "progress", "own"),
         ("grad_cam / own_net / moving_shapes", "reproduce", "own"),
         ("random / own_net / moving_shapes", "reproduce", "own"),
         ("own", "table", "own"),
@@ -128,12 +136,14 @@ def test_summary_is_what_the_table_of_the_experiment_says(runs, home):
     assert runs[0].summary["explain/failed"] == 0
 
 
-def test_progress_and_times_of_each_clip(runs):
-    assert runs[0].line("explain/made") == [1, 2, 3]
-    assert runs[0].line("evaluate/truth_score/made") == [1, 2, 3]
-    seconds = runs[0].line("explain/seconds")
-    assert sum(seconds) == pytest.approx(runs[0].summary["explain/seconds"])
-    assert [row["seconds"] for row in runs[0].table("explain/clips")] == pytest.approx(seconds)
+def test_progress_and_times_of_each_clip(progress, runs):
+    """Of each clip a map and three records of each explainer, before the next clip."""
+    assert progress.line("progress/made") == list(range(1, 3 * 2 * 4 + 1))
+    seconds = progress.line("progress/seconds")
+    for found, first in zip(runs, (0, 4), strict=False):
+        mine = [seconds[8 * clip + first] for clip in range(3)]
+        assert [row["seconds"] for row in found.table("explain/clips")] == pytest.approx(mine)
+        assert sum(mine) == pytest.approx(found.summary["explain/seconds"])
 
 
 def test_overlay_videos_are_there_and_play(runs):
@@ -165,7 +175,7 @@ def test_nothing_of_the_machine_and_nothing_outside_its_folder(runs, home, ended
         assert path.is_dir() or b"do-not-tell" not in path.read_bytes()
     assert {p.name for p in home.iterdir()} - {"__pycache__"} == {"own_network.py", "configs", "out"}
     assert "wandb:" not in ended.err
-    assert ended.out.count("tracking: ") == 3
+    assert ended.out.count("tracking: ") == 4
     assert f"tracking: {runs[0].folder}\n" in ended.out
 
 

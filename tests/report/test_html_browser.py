@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aosa.experiment.titles import titles
 from aosa.report.html import write_report
 from aosa.report.overlay import Overlay, save_png
 from aosa.report.tables import TableSpec, make_table
@@ -45,7 +46,7 @@ ENTRIES = [entry(number) for number in range(500)]
 
 
 def table():
-    spec = TableSpec("demo", "Demo", {"deletion": "lower", "truth": "higher"})
+    spec = TableSpec("demo", "Demo", {"deletion": "lower", "truth": "higher"}, titles=titles())
     rows = [
         {
             "dataset": e["dataset"],
