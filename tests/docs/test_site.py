@@ -151,7 +151,7 @@ def test_options_are_those_that_hydra_composes(name):
     script = "evaluate" if group != "tracking" else "explain"
     composed = OmegaConf.to_container(compose(script, [f"{group}={config}"])[group], resolve=False)
     listed = options.read(name).options
-    assert {key: yaml.safe_load(o.default) for key, o in listed.items()} == flat(composed)
+    assert flat({key: yaml.safe_load(o.default) for key, o in listed.items()}) == flat(composed)
     assert [key for key, o in listed.items() if not options.meaning(o)] == []
 
 
