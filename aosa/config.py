@@ -286,5 +286,11 @@ def folder_text(key: str, value: Any, home: bool = False) -> str:
     return str(value)
 
 
+def registered(group: str, *without: str) -> list[str]:
+    """The configs of a group but for some: ``${aosa.registered:explainer,eb_r}`` in a config."""
+    return [name for name in choices(group) if name not in without]
+
+
+OmegaConf.register_new_resolver("aosa.registered", registered, replace=True)
 # For the folders that Hydra makes before a stage begins.
 OmegaConf.register_new_resolver("aosa.output_root", partial(folder_text, "output_root"), replace=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, get_type_hints
@@ -129,6 +131,20 @@ class Part(Options):
         """``blur``, or ``{"name": "blur", "sigma": 8}``."""
         changed = self.changed()
         return {"name": self.name, **changed} if changed else self.name
+
+
+def methods_below(package: str, kinds: tuple[type[Options], ...]) -> dict[str, type[Options]]:
+    """The methods that the modules of a package define, by the names of their classes: those of these kinds with a
+    ``name`` of their own. Parents of families have none."""
+    found = importlib.import_module(package)
+    modules = [importlib.import_module(f"{package}.{own.name}") for own in pkgutil.iter_modules(found.__path__)]
+    return {
+        kind.__name__: kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, kinds) and kind.__module__ == module.__name__
+        if kind.name != kind.__name__
+    }
 
 
 def _as_json(value: object) -> object:

@@ -9,6 +9,7 @@ the same bytes each time. All pictures take about half an hour.
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -104,6 +105,13 @@ VGG16_LSTM = [
     "model.spec.interval=2",
     "checkpoint=random",
 ]
+
+
+def others() -> dict[str, list[Row]]:
+    """Pages of explainers without an entry above show the explainers of their options."""
+    pages = sorted((FOLDER.parent / "explainers").glob("*.md"))
+    named = {p.stem: re.findall(r"^<!-- options: explainer/(\w+) -->$", p.read_text(), re.MULTILINE) for p in pages}
+    return {page: [(name, [], "") for name in found] for page, found in named.items() if found}
 
 
 def example(model: VideoModel, **options: object) -> Clip:
@@ -212,7 +220,10 @@ def save(figure: Figure, path: Path) -> None:
 def main(names: Sequence[str]) -> None:
     model = load_model("r3d_tiny", device="cpu")
     drawings: dict[str, Callable[[], Figure]] = {
-        **{name: lambda rows=rows: maps(model, example(model), rows) for name, rows in MAPS.items()},  # type: ignore[misc]
+        **{
+            name: lambda rows=rows: maps(model, example(model), rows)  # type: ignore[misc]
+            for name, rows in {**others(), **MAPS}.items()
+        },
         "aosa_masks": masks,
         "deletion_insertion": game,
         "attention_rollout": rollout,

@@ -1,21 +1,17 @@
-"""The metrics: one metric, one file."""
+"""The metrics: one metric, one file. A class that an own file defines and names is found here by itself."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aosa.fields import methods_below
 from aosa.metrics.base import Metric
-from aosa.metrics.deletion_insertion import DeletionInsertion
-from aosa.metrics.minimal_mask import MinimalMask
-from aosa.metrics.preservation_ratio import PreservationRatio
-from aosa.metrics.sanity import Sanity
-from aosa.metrics.spatial_pointing import SpatialPointing
-from aosa.metrics.temporal_pointing import TemporalPointing
-from aosa.metrics.truth_score import TruthScore
 
-__all__ = [
-    "DeletionInsertion",
-    "Metric",
-    "MinimalMask",
-    "PreservationRatio",
-    "Sanity",
-    "SpatialPointing",
-    "TemporalPointing",
-    "TruthScore",
-]
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
+
+globals().update(found := methods_below(__name__, (Metric,)))
+__all__ = ["Metric", *sorted(found)]
+del found

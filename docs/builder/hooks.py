@@ -6,6 +6,7 @@ In a page, a line of its own is replaced:
     <!-- options: base -->             the keys that all scripts have
     <!-- group: explainer -->          all configs of a group
     <!-- experiments -->               one row per experiment
+    <!-- explainers -->                one row per line <!-- index: … --> of the explainers' pages
     <!-- notebook: notebooks/api.ipynb -->
 """
 
@@ -21,13 +22,21 @@ import maths
 import notebook
 import options
 
-_DIRECTIVE = re.compile(r"^<!-- (options|group|experiments|notebook)(?:: *(\S+))? -->$", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^<!-- (options|group|experiments|explainers|notebook)(?:: *(\S+))? -->$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]\n]+)\]\((\.\./[^)\s]+)\)")
 _FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 
 def on_config(config: Any) -> Any:
     config.markdown_extensions.append(maths.Maths())
+    (part,) = (entry["Explainers"] for entry in config.nav if "Explainers" in entry)
+    listed = {page for entry in part for page in entry.values()}
+    folder = Path(config.docs_dir)
+    part += [
+        {page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# "): name}
+        for page in sorted((folder / "explainers").glob("*.md"))
+        if (name := page.relative_to(folder).as_posix()) not in listed
+    ]
     return config
 
 
@@ -55,6 +64,8 @@ def _made(found: re.Match[str], here: str, docs: Path) -> str:
     try:
         if kind == "experiments":
             return options.experiments()
+        if kind == "explainers":
+            return options.explainers(docs / "explainers")
         if kind == "group":
             return options.whole_group(name)
         if kind == "notebook":

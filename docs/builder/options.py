@@ -222,10 +222,31 @@ def experiments() -> str:
     return _table(head, rows, "experiments")
 
 
+def explainers(folder: Path) -> str:
+    """A row of the index for each line ``<!-- index: names | family | passes | defined for | paper -->`` of a page, by
+    family in the order of the pages. In Markdown.
+
+    Raises:
+        ValueError: a row of more or fewer cells.
+    """
+    rows: dict[str, list[str]] = {}
+    for page in sorted(folder.glob("*.md")):
+        for line in re.findall(r"^<!-- index: (.*) -->$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            names, *cells = (cell.strip() for cell in line.split("|"))
+            if len(cells) != len(_INDEX) - 1:
+                raise ValueError(f"{page.name}: the index has the cells {', '.join(_INDEX)}, not {line}")
+            rows.setdefault(cells[0], []).append(f"| [{names}]({page.name}) | {' | '.join(cells)} |")
+    lines = [f"| {' | '.join(_INDEX)} |", "| --- " * len(_INDEX) + "|"]
+    return "\n".join(lines + [row for family in rows.values() for row in family])
+
+
+_INDEX = ("name", "family", "forward / backward passes", "defined for", "paper")
 _GRID = ("dataset", "models", "explainers", "metrics")
 
 
 def _listed(value: Any) -> list[str]:
+    if found := re.fullmatch(r"\$\{aosa\.registered:(\w+),?([\w,]*)\}", str(value)):
+        return [f"all but {found[2].replace(',', ', ')}" if found[2] else "all"]
     return value if isinstance(value, list) else [str(value)]
 
 

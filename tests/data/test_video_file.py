@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from aosa.clip import InputSpec
-from aosa.video import video_file
 from aosa.data.files import content_digest, read_clip
 from aosa.data.preprocess import Geometry
 from aosa.errors import VideoError
+from aosa.video import video_file
 from aosa.video.decode import count_frames, frame_rate, pick_frames, probe, read_frames
 from aosa.video.video_file import VideoFile
 from tests.videos import INTERLACED, encode, scene, set_matrix

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from aosa.clip import InputSpec
+from aosa.data import files
 from aosa.data.base import View, Views
 from aosa.data.moving_shapes import MovingShapes
 from aosa.data.preprocess import Geometry
 from aosa.data.video_folder import VideoFolder
 from aosa.data.window import Window
 from aosa.errors import ConfigError, VideoError
-from aosa.data import files
 from aosa.video import decode
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "views.json").read_text())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import runpy
 import sys
@@ -54,6 +55,8 @@ def folder(tmp_path, monkeypatch, write_video) -> Path:
             path = tmp_path / "clips" / part / name / "1.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(clip)
+    (tmp_path / "takes").mkdir()
+    (tmp_path / "takes" / "jump_03.mp4").write_bytes(clip)
     table = yaml.safe_load((ROOT / "aosa" / "assets" / "downloads.yaml").read_text())
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"weights": {"mine": table["weights"]["r3d50_ucf101"]}}))
     return tmp_path
@@ -108,6 +111,8 @@ def test_commands(page, folder, planned, monkeypatch, record_property):
             if key == "PYTHONPATH":
                 monkeypatch.syspath_prepend(str(folder / value))
         done[command.text] = rule(command)(command, page)
+    if page.name == "extending.md":
+        check_results(folder)
     for text, how in done.items():
         record_property(how, text)
 
@@ -223,7 +228,11 @@ def quick(name: str, overrides: list[str]) -> bool:
     if name not in ("explain", "evaluate", "accuracy", "explain_video", "prepare", "sweep"):
         return False
     dataset = given.get("dataset", "ucf101" if name == "prepare" else "moving_shapes")
-    there = dataset == "moving_shapes" or given.get("dataset.root") == "clips" or name == "explain_video"
+    there = (
+        dataset in ("moving_shapes", "takes", "marked")
+        or given.get("dataset.root") == "clips"
+        or name == "explain_video"
+    )
     light = given.get("model", "r3d_tiny") == "r3d_tiny" or given.get("checkpoint") == "random"
     brief = light and (name == "accuracy" or given.get("explainer") in QUICK)
     return there and (name == "prepare" or brief)
@@ -303,6 +312,15 @@ def own_parts(page: Path, folder: Path) -> None:
         if language == "yaml" and (named := re.match(r"# (mine/\S+\.yaml)\n", text)):
             (folder / named[1]).parent.mkdir(parents=True, exist_ok=True)
             (folder / named[1]).write_text(text)
+
+
+def check_results(folder: Path) -> None:
+    """What the parts of one's own have made: maps of each data set, and records with a number in them."""
+    made = {p.relative_to(folder / "outputs").parts[1] for p in folder.glob("outputs/maps/*/mynet/edges-*/**/*.b2nd")}
+    assert made == {"video_folder", "takes", "marked"}
+    for name, column in (("video_folder", "spread"), ("marked", "spt")):
+        (record, *_) = folder.glob(f"outputs/records/{name}/mynet/edges-*/*/**/*.json")
+        assert isinstance(json.loads(record.read_text())[column], float)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())

@@ -32,17 +32,19 @@ def pictures(page: Path) -> list[Path]:
 @pytest.mark.parametrize("name", names("explainer"))
 def test_an_explainer_has_a_page_with_options_and_picture(name: str) -> None:
     pages = [page for page in PAGES if marker("explainer", name).search(page.read_text())]
-    assert len(pages) == 1, f"explainer/{name} has {len(pages)} pages"
+    assert len(pages) == 1, (
+        f"explainer/{name} has {len(pages)} pages: write docs/explainers/{name}.md, with <!-- options: … -->, "
+        f"<!-- index: … -->, an equation, Cost, Reference, and a picture (python docs/make_pictures.py {name}); and "
+        f"record its values (python -m tests.values missing)"
+    )
     text = pages[0].read_text()
     assert f"(../../configs/explainer/{name}.yaml)" in text
     assert f"explainer={name}" in text or pages[0].stem != name
     assert "$$" in text
     assert "\n## Cost\n" in text
     assert "\n## Reference\n" in text
-    rows = re.findall(
-        rf"^\| \[([^\]]+)\]\({pages[0].name}\)", (DOCS / "explainers" / "index.md").read_text(), re.MULTILINE
-    )
-    assert f"`{name}`" in ", ".join(rows).split(", ")
+    rows = re.findall(r"^<!-- index: ([^|]+) \|", text, re.MULTILINE)
+    assert f"`{name}`" in ", ".join(rows).split(", "), f"{pages[0].name} has no row of the index for {name}"
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p.stem != "index"], ids=lambda p: p.stem)

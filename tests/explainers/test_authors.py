@@ -36,8 +36,8 @@ REFERENCE = Path(__file__).resolve().parents[1] / "reference" / "authors_aosa.np
 SPEC = InputSpec(frames=8, size=(112, 112), mean=(0.4345, 0.4051, 0.3775), std=(0.2768, 0.2713, 0.2737))
 METHODS = {
     "approx": {"fill": "constant"},
-    "conditional": {"fill": "box_mean", "window": 9},
-    "even": {"fill": "box_mean", "window": 8},
+    "conditional": {"fill": {"name": "box_mean", "window": 9}},
+    "even": {"fill": {"name": "box_mean", "window": 8}},
     "simple": {"fill": "constant", "iqr": True},
 }
 CASES = [

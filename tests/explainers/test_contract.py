@@ -28,13 +28,10 @@ from aosa.explainers import (
     EP3DGaussian,
     Explainer,
     GradCAM,
-    GradCAMPP,
-    GuidedBackprop,
     IntegratedGradients,
     KernelSHAP3D,
     Random,
     Removal,
-    SaliencyTubes,
     SmoothGrad,
     Univariate,
 )
@@ -46,7 +43,8 @@ from tests.helpers import SPEC, moving_clip, small_model
 
 FRAMES_SPEC = InputSpec(frames=2, size=(224, 224))
 
-EXPLAINERS = {
+# Short work; a method that is not among them is tried at its defaults.
+SHORT = {
     "aosa": lambda: AOSA(stride=4, box=8),
     "aosa_single": lambda: AOSA(stride=4, box=8, neighbours=0),
     "aosa_sampled": lambda: AOSA(stride=4, box=8, fill={"name": "sampled", "samples": 3}),
@@ -54,11 +52,8 @@ EXPLAINERS = {
     "aosa_approx": lambda: AOSAApprox(stride=4, box=8),
     "aosa_approx_iqr": lambda: AOSAApprox(stride=4, box=8, relu=False, iqr=True),
     "osa": lambda: OSA(stride=(1, 6, 6)),
-    "grad_cam": lambda: GradCAM(),
-    "grad_cam_pp": lambda: GradCAMPP(),
     "smooth_grad": lambda: SmoothGrad(samples=5),
     "integrated_gradients": lambda: IntegratedGradients(steps=5),
-    "guided_backprop": lambda: GuidedBackprop(),
     "lime3d": lambda: LIME3D(compactness=100, segments=12, samples=30),
     "kernel_shap3d": lambda: KernelSHAP3D(segmentation="grid", grid=(1, 3, 4), flow="farneback", samples=30),
     "rise3d": lambda: RISE3D(grid=(2, 3, 4), samples=30),
@@ -66,15 +61,13 @@ EXPLAINERS = {
     "univariate": lambda: Univariate(segmentation="grid", grid=(2, 3, 4), removal="blur"),
     "sos": lambda: SOS(grid=(1, 2, 3)),
     "removal": lambda: Removal("soft_grid", grid=(2, 3, 4), samples=30, removal="inpaint"),
-    "random": lambda: Random(),
-    "saliency_tubes": lambda: SaliencyTubes(),
     "ep3d": lambda: EP3D(areas=[0.1, 0.3], iterations=4),
     "ep3d_evenly": lambda: EP3DEvenly(iterations=4),
     "ep3d_gaussian": lambda: EP3DGaussian(iterations=4, delta=2),
     "step": lambda: STEP(areas=[0.1, 0.2, 0.3, 0.4], iterations=4),
-    "attention_rollout": lambda: AttentionRollout(),
-    "eb_r": lambda: EBR(),
 }
+METHODS = [getattr(explainers, name) for name in explainers.__all__ if name != "Explainer"]
+EXPLAINERS = {**{kind.name: kind for kind in METHODS}, **SHORT}
 
 
 def small_vgg16_lstm(**options: object) -> VideoModel:
@@ -119,11 +112,6 @@ def state(model: VideoModel) -> list[object]:
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     hooks = [(m.training, *(len(getattr(m, kind)) for kind in kinds)) for m in model.network.modules()]
     return [hooks, [(p.requires_grad, p.grad is None) for p in model.network.parameters()]]
-
-
-def test_every_explainer_is_tried() -> None:
-    tried = {type(make()) for make in EXPLAINERS.values()}
-    assert tried == {getattr(explainers, name) for name in explainers.__all__} - {Explainer}
 
 
 def test_names_are_stable_and_tell_the_methods_apart() -> None:

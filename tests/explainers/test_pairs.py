@@ -41,6 +41,7 @@ OPTIONS = {
     "integrated_gradients": ["steps=2"],
     "ep3d": ["iterations=2"],
     "step": ["iterations=2"],
+    "score_cam": ["channels=3"],
     "removal": ["samples=6", "segmentation=grid", "grid=[1,2,2]"],
     "lime3d": ["samples=6", "segmentation=grid", "grid=[1,2,2]"],
     "kernel_shap3d": ["samples=8", "segmentation=grid", "grid=[1,2,2]"],

@@ -7,32 +7,18 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from aosa import Clip, SaliencyMap
+from aosa import Clip, SaliencyMap, metrics
 from aosa.bench.passes import counted, total
 from aosa.errors import AosaError, ConfigError
 from aosa.explainers import EP3D, Random
-from aosa.metrics import (
-    DeletionInsertion,
-    Metric,
-    MinimalMask,
-    PreservationRatio,
-    Sanity,
-    SpatialPointing,
-    TemporalPointing,
-    TruthScore,
-)
+from aosa.metrics import Metric, MinimalMask, PreservationRatio, Sanity, TruthScore
 from aosa.store.folders import canonical
 from tests.helpers import moving_clip, small_model
 
-METRICS = [
-    DeletionInsertion(),
-    MinimalMask(),
-    PreservationRatio(EP3D(iterations=1, sigma=5), areas=[0.5]),
-    Sanity(Random()),
-    SpatialPointing(),
-    TemporalPointing(),
-    TruthScore(),
-]
+# Those that need more than their defaults.
+SHORT = {"preservation_ratio": PreservationRatio(EP3D(iterations=1, sigma=5), areas=[0.5]), "sanity": Sanity(Random())}
+KINDS = [getattr(metrics, name) for name in metrics.__all__ if name != "Metric"]
+METRICS = [SHORT.get(kind.name) or kind() for kind in KINDS]
 
 
 @pytest.fixture(params=METRICS, ids=lambda metric: type(metric).__name__)
