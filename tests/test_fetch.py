@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aosa.downloads.fetch import alone, check_address, fetch, readable
-from aosa.downloads.table import fetch as module
+from aosa.downloads import fetch as module
 from aosa.errors import AosaError, ConfigError
 from tests.server import Served, Server, serving
 

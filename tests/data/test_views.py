@@ -108,7 +108,7 @@ def test_segments_have_no_windows(views):
 @pytest.mark.parametrize("window", [Window(window="start"), Window(window="index", index=1)])
 @pytest.mark.parametrize("views", [Views("all"), Views(2), Views(3, sampling="dense")])
 def test_a_window_at_one_place_is_one_clip(window, views):
-    with pytest.raises(ConfigError, match=rf"metric\.clips={views.clips}: dataset\.window={window.window} is one clip"):
+    with pytest.raises(ConfigError, match=rf"accuracy\.clips={views.clips}: dataset\.window={window.window} is one clip"):
         window.several(20, InputSpec(frames=4), "v", None, views)
     assert len(window.several(20, InputSpec(frames=4), "v", None, Views(crops=3))) == 1
 
@@ -116,11 +116,11 @@ def test_a_window_at_one_place_is_one_clip(window, views):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"clips": 0}, r"metric\.clips=0: give a whole number from 1 to 1000, or all"),
-        ({"clips": "some"}, r"metric\.clips=some"),
-        ({"crops": 2}, r"metric\.crops=2: choose one of 1, 3"),
-        ({"sampling": "random"}, r"metric\.sampling=random: choose one of uniform, dense"),
-        ({"sampling": "dense"}, r"metric\.sampling=dense with metric\.clips=1"),
+        ({"clips": 0}, r"accuracy\.clips=0: give a whole number from 1 to 1000, or all"),
+        ({"clips": "some"}, r"accuracy\.clips=some"),
+        ({"crops": 2}, r"accuracy\.crops=2: choose one of 1, 3"),
+        ({"sampling": "random"}, r"accuracy\.sampling=random: choose one of uniform, dense"),
+        ({"sampling": "dense"}, r"accuracy\.sampling=dense with accuracy\.clips=1"),
     ],
 )
 def test_views_out_of_range(options, message):
@@ -196,7 +196,7 @@ def test_views_of_a_file_are_what_each_alone_gives_and_decoded_once(gradient, mo
 
 def test_three_crops_of_a_squashed_frame_are_refused(gradient):
     spec = InputSpec(frames=4, size=(24, 24), resize="squash")
-    with pytest.raises(ConfigError, match=r"metric\.crops=3: with model\.spec\.resize=squash"):
+    with pytest.raises(ConfigError, match=r"accuracy\.crops=3: with model\.spec\.resize=squash"):
         list(gradient.load_views(gradient.entries[0], spec, Views(crops=3)))
 
 
@@ -221,5 +221,5 @@ def test_a_made_clip_has_one_view():
     assert torch.equal(only.frames, plain.frames)
     with pytest.raises(ConfigError, match="moving_shapes: a clip is made at the model's size and has no other view"):
         shapes.load(shapes.entries[0], spec, View(across=0))
-    with pytest.raises(ConfigError, match=r"metric\.clips=3.*moving_shapes has one view only"):
+    with pytest.raises(ConfigError, match=r"accuracy\.clips=3.*moving_shapes has one view only"):
         list(shapes.load_views(shapes.entries[0], spec, Views(3)))
