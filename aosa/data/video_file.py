@@ -213,8 +213,8 @@ class Converter:
 
 
 def _read_matrix(frame: av.VideoFrame) -> tuple[bool, slice, slice]:
-    # A frame whose own `side_data` is asked for keeps its memory until garbage is collected. Where data is damaged, some
-    # decoders leave what was in a frame's memory, which is the same each time only if all of it is given back in order.
+    # A frame whose own `side_data` is asked for keeps its memory until garbage is collected. Of damaged data some
+    # decoders show what a frame's memory held before: the same each time only where it is given back in order.
     matrix: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     # x' = a·x + c·y, y' = b·x + d·y
     a, b, _, c, d = (1, 0, 0, 0, 1) if matrix is None else np.frombuffer(matrix, np.int32)[:5].tolist()
