@@ -7,6 +7,7 @@ import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
+from pickle import HIGHEST_PROTOCOL
 from types import FunctionType
 from typing import IO, Any
 
@@ -190,6 +191,8 @@ def _run(content: bytes, source: str | Path) -> Any:
             raise ValueError(f"it has more than {_MOST_VALUES} instructions")
         name = code.name
         if name in ("LONG_BINPUT", "BINPUT", "PUT", "MEMOIZE"):
+            if arg is not None and arg < 0:
+                raise ValueError("a negative index of the memo")
             # A dict: no index makes it grow by more than one entry.
             memo[len(memo) if arg is None else arg] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET", "GET", "DUP"):
@@ -265,7 +268,10 @@ def _run(content: bytes, source: str | Path) -> Any:
             if unbuilt:
                 raise ValueError("an array that is begun and not built")
             return stack.pop()
-        elif name not in ("PROTO", "FRAME"):
+        elif name == "PROTO":
+            if arg > HIGHEST_PROTOCOL:
+                raise ValueError(f"protocol {arg}, which there is not")
+        elif name != "FRAME":
             raise ValueError(f"the instruction {name}, which plain data does not need")
         if made > _SHARED * len(content):
             raise ValueError("its arrays come to far more than its bytes")

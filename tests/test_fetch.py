@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from aosa.downloads.fetch import alone, check_address, fetch, readable
 from aosa.downloads import fetch as module
+from aosa.downloads.fetch import alone, check_address, fetch, readable
 from aosa.errors import AosaError, ConfigError
 from tests.server import Served, Server, serving
 

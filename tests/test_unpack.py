@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aosa.downloads.fetch import alone
 from aosa.downloads import unpack as module
+from aosa.downloads.fetch import alone
 from aosa.downloads.unpack import Member, check_members, parse_bsdtar, parse_unrar, unpack
 from aosa.errors import AosaError
 from tests.archives import FILE, FOLDER, LINK, Members, write_rar, write_zip

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 from av.format import Flags
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from aosa.errors import VideoError
@@ -23,6 +24,11 @@ _SCALING = Interpolation.BICUBIC
 # What a broken file makes PyAV raise.
 _TROUBLE = (av.FFmpegError, ArithmeticError, LookupError, MemoryError, RuntimeError, ValueError)
 _MAX_NVOP = 19  # bytes; an MPEG-4 frame that is not coded is never longer
+# Decoders that tell of the same faults and give the same frames each time with many threads; of FFV1, HEVC and MPEG-4
+# damage is concealed while another thread reads the frame, of VP8, MPEG-1 and MPEG-2 not as one thread does.
+_STEADY = ("h264", "vp9")
+# Fixed, as what H.264 makes of some damage depends on it: a file gives the same frames on every machine.
+_THREADS = 8
 
 
 class Packet(NamedTuple):
@@ -55,8 +61,9 @@ class VideoFile:
     are not square nor frames of unequal duration.
 
     Args:
-        threads: of the decoder; 0 = as FFmpeg sees fit. Frames of an undamaged file are the same with any number; only
-            one thread tells for certain which packets raised an error, and conceals errors the same way each time.
+        threads: of the decoder; 0 = as many as give the same frames each time (for most codecs, one). Frames of an
+            undamaged file are the same with any number; only one thread tells for certain which packets raised an
+            error, and conceals errors the same way each time.
         strict: whether the decoder raises an error where it would conceal one.
 
     Attributes:
@@ -78,7 +85,8 @@ class VideoFile:
     def __iter__(self) -> Iterator[tuple[int, av.VideoFrame]]:
         with open_video(self.path) as (container, stream):
             decoder = stream.codec_context
-            decoder.thread_type, decoder.thread_count = "AUTO", self.threads
+            decoder.thread_type = "AUTO"
+            decoder.thread_count = self.threads or (_THREADS if decoder.name in _STEADY else 1)
             decoder.options = {"max_pixels": str(MAX_PIXELS), **({"err_detect": "explode"} if self.strict else {})}
             timed = container.format.name != "avi" and not container.format.flags & Flags.no_timestamps.value
             last = -1
@@ -197,8 +205,7 @@ class Converter:
             raise VideoError(message) from None
 
     def _turn(self, frame: av.VideoFrame) -> tuple[bool, slice, slice]:
-        """Whether rows and columns change places, and how both are then read. Looked up once for each angle: a frame
-        whose side data has been asked for keeps its memory until garbage is collected."""
+        """Whether rows and columns change places, and how both are then read. Looked up once for each angle."""
         angle = frame.rotation
         if angle not in self._turns:
             self._turns[angle] = _read_matrix(frame)
@@ -206,7 +213,9 @@ class Converter:
 
 
 def _read_matrix(frame: av.VideoFrame) -> tuple[bool, slice, slice]:
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    # A frame whose own `side_data` is asked for keeps its memory until garbage is collected. Of damaged data some
+    # decoders show what a frame's memory held before: the same each time only where it is given back in order.
+    matrix: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     # x' = a·x + c·y, y' = b·x + d·y
     a, b, _, c, d = (1, 0, 0, 0, 1) if matrix is None else np.frombuffer(matrix, np.int32)[:5].tolist()
     swapped = max(abs(a), abs(d)) < max(abs(b), abs(c))

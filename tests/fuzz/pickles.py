@@ -242,6 +242,8 @@ _BODIES: dict[str, bytes] = {
     "instance": b"(ios\nsystem\n",
     "new_object": b"cnumpy\nndarray\n)\x81",
     "memo_index": b"Nr\xff\xff\xff\x7fj\xff\xff\xff\x7f0",
+    "memo_index_negative": b"Np-1\n",
+    "protocol_of_no_python": b"\x80\xc3N",
     "claim_of_bytes": b"\x8e" + struct.pack("<Q", 1 << 40) + b"x",
     "claim_of_bytearray": b"\x96" + struct.pack("<Q", 1 << 40) + b"x",
     "claim_of_text": b"\x8d" + struct.pack("<Q", 1 << 62) + b"x",
