@@ -62,8 +62,8 @@ class VideoFile:
 
     Args:
         threads: of the decoder; 0 = as many as give the same frames each time (for most codecs, one). Frames of an
-            undamaged file are the same with any number; only one thread tells for certain which packets raised an
-            error, and conceals errors the same way each time.
+            undamaged file are the same with any number, but for a few pixels of interlaced MPEG-4 with B-frames; only
+            one thread tells for certain which packets raised an error, and conceals errors the same way each time.
         strict: whether the decoder raises an error where it would conceal one.
 
     Attributes:

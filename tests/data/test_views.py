@@ -108,9 +108,8 @@ def test_segments_have_no_windows(views):
 @pytest.mark.parametrize("window", [Window(window="start"), Window(window="index", index=1)])
 @pytest.mark.parametrize("views", [Views("all"), Views(2), Views(3, sampling="dense")])
 def test_a_window_at_one_place_is_one_clip(window, views):
-    with pytest.raises(
-        ConfigError, match=rf"accuracy\.clips={views.clips}: dataset\.window={window.window} is one clip"
-    ):
+    message = rf"accuracy\.clips={views.clips}: dataset\.window={window.window} is one clip"
+    with pytest.raises(ConfigError, match=message):
         window.several(20, InputSpec(frames=4), "v", None, views)
     assert len(window.several(20, InputSpec(frames=4), "v", None, Views(crops=3))) == 1
 
