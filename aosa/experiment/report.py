@@ -91,7 +91,7 @@ def _failures(experiment: Experiment) -> list[dict[str, object]]:
     for site in experiment.sites if experiment.has_accuracy else ():
         for entry in site.place.videos():
             if reason := site.records.failure(entry.id):
-                rows.setdefault((entry.id, _where(site.place), str(as_cell(reason))), []).append("")
+                rows.setdefault((entry.id, _where(site.place), str(as_cell(reason))), []).append(titles().row(""))
     for unit in experiment.units:
         records = [unit.records(name) for name in unit.metrics]
         where = _where(unit.job)
